@@ -1,0 +1,57 @@
+# Everything sets itself up: a fresh machine needs Python 3.11 or newer, and make.
+#   make demo    train a CNN, export it, prove the export, read real digits, write a report
+#   make test    the tests
+#   make check   ruff and mypy
+#   make weights train and measure the eight shipped models again
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+MODELS := linear logistic softmax cnn googlenet resnet rnn rnn_cell
+
+.PHONY: demo test check weights tables pins clean
+
+demo: $(READY)
+	$(BIN)/zoo demo
+
+test: $(READY)
+	$(BIN)/python -m pytest -q
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+weights: $(READY)
+	for model in $(MODELS); do \
+	  rm -rf runs/weights/$$model && \
+	  $(BIN)/zoo train $$model --out runs/weights/$$model && \
+	  mkdir -p weights/$$model && \
+	  cp runs/weights/$$model/card.json runs/weights/$$model/model.* runs/weights/$$model/log.jsonl \
+	    runs/weights/$$model/*.png weights/$$model/ || exit 1; \
+	done
+	$(MAKE) tables
+
+# The tables of weights/README.md and of both READMEs, from the cards and the measured speeds.
+tables: $(READY)
+	$(BIN)/python benchmarks/tables.py
+
+# uv (pinned) makes the environment; every package has its version and hashes in requirements/.
+$(READY): requirements/dev.txt requirements/uv.txt pyproject.toml
+	test -x .uv/bin/uv || { $(PYTHON) -m venv .uv && \
+	  .uv/bin/python -m pip install -q --require-hashes -r requirements/uv.txt; }
+	.uv/bin/uv venv -q --allow-existing --python $(PYTHON) $(VENV)
+	VIRTUAL_ENV=$(VENV) .uv/bin/uv pip install -q --require-hashes -r requirements/dev.txt
+	VIRTUAL_ENV=$(VENV) .uv/bin/uv pip install -q --no-deps --no-build-isolation -e .
+	touch $(READY)
+
+# Choose the newest versions that pyproject.toml allows; a maintainer's command.
+pins:
+	.uv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
+	  --no-annotate --no-emit-index-url --upgrade --extra train --group dev pyproject.toml \
+	  requirements/build.in -o requirements/dev.txt
+	echo uv | .uv/bin/uv pip compile -q --universal --generate-hashes --no-header --no-annotate \
+	  --no-emit-index-url --upgrade - -o requirements/uv.txt
+
+clean:
+	rm -rf .venv .uv runs demo-report dist

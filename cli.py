@@ -1,0 +1,468 @@
+"""The command `zoo`. Each command parses, imports what it needs, makes one call and prints.
+
+stdout is data, stderr is progress and messages. Exit codes: 0 done; 1 failed; 2 usage; 3 some
+inputs failed, the rest is written; 4 the device is not there; 5 verification failed; 130 stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from zoo import __version__
+from zoo.errors import UsageError, VerificationError, ZooError, needs_extra
+
+
+class Device(StrEnum):
+    """Where to run."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class Engine(StrEnum):
+    """What runs a model."""
+
+    onnx = "onnx"
+    torch = "torch"
+
+
+class Inversion(StrEnum):
+    """What to do with dark-on-light images."""
+
+    auto = "auto"
+    yes = "yes"
+    no = "no"
+
+
+class _Zoo(TyperGroup):
+    """Turns errors into one line and the right exit code; `--debug` shows the traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            self._end(ctx, "interrupted", 130)
+        except ZooError as error:
+            self._end(ctx, str(error), error.exit_code)
+        except BrokenPipeError:  # `zoo list | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            self._end(ctx, f"{where}{error.strerror or error}", 1)
+
+    @staticmethod
+    def _end(ctx: Any, message: str, code: int) -> None:
+        if ctx.params.get("debug"):
+            raise
+        print(f"zoo: {message}", file=sys.stderr)
+        sys.exit(code)
+
+
+app = typer.Typer(
+    cls=_Zoo,
+    help="The models every PyTorch course teaches: train, export, predict.",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: rich would take longer than all the rest
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _complete_models() -> list[str]:
+    from zoo import registry
+
+    return registry.names()
+
+
+def _complete_bundles() -> list[str]:
+    from zoo import cards
+
+    return cards.shipped()
+
+
+Model = Annotated[str, typer.Argument(help="A model's name.", autocompletion=_complete_models)]
+Bundle = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A shipped model's name, or the path of a bundle.",
+        autocompletion=_complete_bundles,
+    ),
+]
+DeviceOption = Annotated[
+    Device, typer.Option(help="Where to run; cuda never falls back to the CPU.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"zoo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main_options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Options of all commands."""
+
+
+@app.command("list")
+def list_models(json: Json = False) -> None:
+    """List the models, with what is known of the trained ones."""
+    from zoo import cards, registry
+
+    known = {name: cards.read(cards.locate(name)) for name in cards.shipped()}
+    names = sorted({*registry.names(), *known})
+    if json:
+        from serve.sinks import print_json
+
+        print_json(
+            [
+                {
+                    "name": name,
+                    "title": card.title if card else None,
+                    "lesson": card.lesson if card else None,
+                    "dataset": card.dataset.name if card else None,
+                    "parameters": card.parameters if card else None,
+                    "test": card.test if card else None,
+                }
+                for name in names
+                for card in [known.get(name)]
+            ]
+        )
+        return
+    print(f"{'name':<12}{'parameters':>10}  {'test':<9}  {'data':<14}title")
+    for name in names:
+        if card := known.get(name):
+            print(
+                f"{name:<12}{card.parameters:>10,}  {card.score:<9}  "
+                f"{card.dataset.name:<14}{card.title} · {card.lesson}"
+            )
+        else:
+            print(f"{name:<12}{'':>10}  not trained: zoo train {name}")
+
+
+@app.command()
+def info(model: Bundle, json: Json = False) -> None:
+    """Show a model's card: contract, metrics, recipe, provenance."""
+    from zoo import cards
+
+    bundle = cards.locate(model)
+    card = cards.read(bundle)
+    if json:
+        from serve.sinks import print_json
+
+        print_json(card)
+        return
+    recipe = {
+        name: value for name, value in cards.as_json(card)["recipe"].items() if value not in (0, "")
+    }
+    training, parity = card.training, card.parity
+    lines = {
+        "model": f"{card.name}: {card.title} · {card.lesson}",
+        "bundle": os.path.relpath(bundle) if bundle.is_relative_to(Path.cwd()) else str(bundle),
+        "parameters": f"{card.parameters:,}",
+        "input": ", ".join(map(_tensor, card.inputs)),
+        "outputs": ", ".join(map(_tensor, card.outputs)),
+        "labels": ", ".join(card.labels) or "none (regression)",
+        "test": f"{_metrics(card.test)} on {card.dataset.test:,} rows",
+        "validation": f"{_metrics(card.validation)} (epoch {training.epoch} was kept)",
+        "parity": f"largest difference {parity.max_abs_difference:.1e}, same top-1 on "
+        f"{parity.same_top1:,} of {parity.samples:,}",
+        "dataset": f"{card.dataset.name}, {card.dataset.licence}, "
+        f"SHA-256 {card.dataset.sha256[:16]}...",
+        "recipe": ", ".join(f"{name}={value}" for name, value in recipe.items()),
+        "training": f"{training.seconds:.1f} s on {training.hardware}, "
+        f"{training.threads} threads; {training.command}",
+        "versions": ", ".join(f"{name} {value}" for name, value in training.versions.items()),
+        "licence": card.licence,
+        "limits": card.limits,
+    }
+    for name, text in lines.items():
+        print(f"{name:<11} {text}")
+
+
+def _tensor(spec: Any) -> str:
+    return f"{spec.name} {spec.dtype} [{', '.join(map(str, spec.shape))}]"
+
+
+def _metrics(metrics: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+
+
+@app.command()
+def train(
+    model: Annotated[
+        str | None,
+        typer.Argument(help="A model's name.", autocompletion=_complete_models),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Recipe field epochs.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Recipe field batch_size.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Recipe field lr.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Recipe field seed.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Any recipe field; repeatable."),
+    ] = None,
+    device: DeviceOption = Device.auto,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The run folder.  [default: runs/MODEL]")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped.")
+    ] = None,
+) -> None:
+    """Train a model by its recipe; the run folder ends as a bundle."""
+    changes: dict[str, Any] = {
+        name: value
+        for name, value in
+        {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}.items()
+        if value is not None
+    }  # fmt: skip
+    for text in set_ or []:
+        field, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--set {text}: expected field=value")
+        changes[field] = value
+    if model is None and resume is None:
+        raise UsageError("train: expected a model's name (see zoo list), or --resume RUN")
+    with needs_extra("train", "zoo train"):
+        from zoo import registry
+        from zoo import train as training
+    if resume is not None:
+        if changes or out is not None:
+            raise UsageError("--resume takes the recipe and the folder of the run, no others")
+        run = training.resume(resume, name=model, device=device)
+    else:
+        assert model is not None
+        recipe = registry.get(model).recipe.replace(**changes)
+        run = training.train(model, recipe, out or _free(Path("runs") / model), device=device)
+    print(run)
+
+
+def _free(path: Path) -> Path:
+    """Return the path, or the first of path-2, path-3, ... that is not taken."""
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name}-{number}")
+    return free
+
+
+@app.command()
+def evaluate(
+    model: Bundle,
+    engine: Annotated[Engine, typer.Option(help="What runs it.")] = Engine.onnx,
+    device: DeviceOption = Device.auto,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the confusion matrix as PNG.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Measure a bundle on the whole test set."""
+    from zoo import cards
+    from zoo.evaluate import evaluate as measure
+
+    bundle = cards.locate(model)
+    card = cards.read(bundle)
+    found = measure(bundle, engine=engine.value, device=device)
+    if plot is not None:
+        with needs_extra("train", "--plot"):
+            from zoo import plots
+        if not card.labels:
+            raise UsageError(f"--plot: {card.name} is a regression, it has no confusion matrix")
+        shown = cards.replace(card, test=found.metrics).score
+        plots.confusion(found.confusion, card.labels, plot, f"{card.name} {shown}")
+    if json:
+        from serve.sinks import print_json
+
+        print_json(
+            {
+                "name": card.name,
+                "engine": engine,
+                "device": found.device,
+                "rows": len(found.outputs),
+                "metrics": found.metrics,
+                "confusion": found.confusion,
+            }
+        )
+        return
+    rows = f"{len(found.outputs):,} test rows"
+    print(f"{card.name} ({engine}, {found.device}) on {rows}: {_metrics(found.metrics)}")
+    if card.labels:
+        width = max(6, *map(len, card.labels))
+        print("true \\ predicted")
+        print(" " * width, *(f"{label:>{width}}" for label in card.labels))
+        for label, row in zip(card.labels, found.confusion, strict=True):
+            print(f"{label:>{width}}", *(f"{count or '.':>{width}}" for count in row))
+
+
+@app.command()
+def export(
+    model: Bundle,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="The file.  [default: MODEL.onnx]"),
+    ] = None,
+) -> None:
+    """Export a bundle's network to ONNX, and refuse if it does not agree with torch."""
+    from zoo import cards
+
+    bundle = cards.locate(model)
+    with needs_extra("train", "zoo export"):
+        from zoo.export import export_bundle
+    path = output or Path(f"{cards.read(bundle).name}.onnx")
+    parity = export_bundle(bundle, path)
+    print(path)
+    print(
+        f"largest difference from torch {parity.max_abs_difference:.1e}, same top-1 on "
+        f"{parity.same_top1:,} of {parity.samples:,} test rows",
+        file=sys.stderr,
+    )
+
+
+@app.command()
+def predict(
+    model: Bundle,
+    inputs: Annotated[
+        list[str],
+        typer.Argument(help="Image files, folders, globs, .npy, IDX; .csv for tables."),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Write .csv or .jsonl."),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 1,
+    invert: Annotated[
+        Inversion, typer.Option(help="Invert images; auto: those that are dark on light.")
+    ] = Inversion.auto,
+    device: DeviceOption = Device.auto,
+    json: Json = False,
+) -> None:
+    """Predict images or tables."""
+    from serve import batch, sinks
+    from zoo.session import Session
+
+    if output is not None and json:
+        raise UsageError("--json prints to stdout, -o writes a file: give one of them")
+    session = Session(model, device=device)
+    kept = sinks.Collect() if json else None
+    if output is None:
+        sink: sinks.Sink = kept or sinks.Table()
+        tally = batch.run(session, inputs, sink, top=top, invert=invert.value)
+    else:
+        with sinks.open_file(output) as sink:
+            tally = batch.run(session, inputs, sink, top=top, invert=invert.value)
+    if kept is not None:
+        sinks.print_json({"model": session.card.name, "device": session.device, "rows": kept.rows})
+    sys.stdout.flush()
+    speed = tally.rows / tally.seconds if tally.seconds else 0
+    print(f"{tally.rows:,} rows on {session.device}, {speed:,.0f} rows/s", file=sys.stderr)
+    if tally.failed:
+        print(
+            f"zoo: {tally.failed:,} of {tally.rows:,} inputs failed, first {tally.first_error}",
+            file=sys.stderr,
+        )
+        raise typer.Exit(3 if tally.failed < tally.rows else 1)
+
+
+@app.command()
+def verify(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(help="Names or paths.  [default: all shipped models]"),
+    ] = None,
+    device: DeviceOption = Device.auto,
+    json: Json = False,
+) -> None:
+    """Re-check hashes, and measure every ONNX file on the whole test set against its card."""
+    from zoo import cards
+    from zoo.verify import verify as check
+
+    verdicts = []
+    bundles = [cards.locate(model) for model in models or cards.shipped()]
+    for bundle in bundles:
+        verdict = check(bundle, device=device)
+        verdicts.append(verdict)
+        if not json:
+            print(
+                f"{verdict.name:<12}card {verdict.card:<9}  measured {verdict.measured:<9}  "
+                f"{verdict.problem or 'ok'}"
+            )
+    if json:
+        from serve.sinks import print_json
+
+        print_json([verdict._asdict() for verdict in verdicts])
+    bad = [verdict.name for verdict in verdicts if verdict.problem]
+    if bad or not verdicts:
+        raise VerificationError(f"verification failed: {', '.join(bad) or 'no bundle found'}")
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Report versions, devices and what really loads, with the line that mends each fault."""
+    from zoo.doctor import examine
+
+    findings = examine()
+    if json:
+        from serve.sinks import print_json
+
+        print_json([finding._asdict() for finding in findings])
+    else:
+        for finding in findings:
+            print(f"{finding.status:<7} {finding.check:<23} {finding.detail}")
+            if finding.mend:
+                print(f"{'':<7} {'':<23} -> {finding.mend}")
+    if any(finding.status == "broken" for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where it writes.")] = Path(
+        "demo-report"
+    ),
+    epochs: Annotated[int, typer.Option(min=1, help="Of the training.")] = 3,
+    device: DeviceOption = Device.auto,
+) -> None:
+    """Take the tour: train, export, prove the export, predict real digits, write a report."""
+    from serve.demo import demo as tour
+
+    report = tour(out, epochs=epochs, device=device)
+    print(report)
+    print(
+        f"open the report in a browser, then try:\n"
+        f"  zoo list\n"
+        f"  zoo predict resnet {out / 'digits'}\n"
+        f"  zoo train softmax\n"
+        f"  zoo verify",
+        file=sys.stderr,
+    )
+
+
+def main() -> None:
+    """Run the command line."""
+    if "--debug" in sys.argv[2:]:  # welcome anywhere, not only before the command
+        sys.argv.remove("--debug")
+        sys.argv.insert(1, "--debug")
+    app(prog_name="zoo")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Serving: batch inference over bundles. Imports no torch."""

@@ -1,0 +1,115 @@
+"""What tests share: the command line in a process of its own or in this one, and real digits."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+import cli
+from zoo.datasets import mnist
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test runs in a folder of its own, so that nothing leans on the repository's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ZOO_MODELS", raising=False)
+
+
+@pytest.fixture(scope="session")
+def zoo_command() -> list[str]:
+    """The command line as another process would run it."""
+    return [sys.executable, "-c", "import cli; cli.main()"]
+
+
+@pytest.fixture
+def zoo_process(zoo_command: list[str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `zoo` in a process of its own."""
+
+    def run(*args: object, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*zoo_command, *map(str, args)],
+            capture_output=True,
+            text=True,
+            env=os.environ | env,
+            timeout=300,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def zoo_cli() -> Callable[..., Result]:
+    """Run `zoo` in this process: quick, with the real parser and the real exit codes."""
+
+    def run(*args: object) -> Result:
+        return CliRunner().invoke(cli.app, [str(arg) for arg in args])
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def digits() -> mnist.Split:
+    """The 10,000 test digits."""
+    return mnist.load_test()
+
+
+@pytest.fixture
+def digit_folder(tmp_path: Path, digits: mnist.Split) -> Path:
+    """A folder of 30 real digits as PNG files, in two sub-folders."""
+    for number in range(30):
+        folder = tmp_path / "digits" / ("a" if number < 15 else "b")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(digits.inputs[number, :, :, 0]).save(folder / f"{number:02d}.png")
+    return tmp_path / "digits"
+
+
+@pytest.fixture(scope="session")
+def quick_run(tmp_path_factory: pytest.TempPathFactory, zoo_command: list[str]) -> Path:
+    """A bundle from a short real training through the command line: cnn, one epoch."""
+    run = tmp_path_factory.mktemp("runs") / "cnn"
+    done = subprocess.run(
+        [*zoo_command, "train", "cnn", "--epochs", "1", "--batch-size", "256", "--out", str(run)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{run}\n"
+    return run
+
+
+@pytest.fixture
+def broken_copy(tmp_path: Path) -> Path:
+    """A copy of the shipped linear bundle, to be damaged."""
+    import shutil
+
+    from zoo import cards
+
+    return Path(shutil.copytree(cards.weights_dir() / "linear", tmp_path / "bundle"))
+
+
+@pytest.fixture(scope="session")
+def cuda() -> None:
+    """Skip, with the reason, where there is no working GPU."""
+    from zoo.session import cuda_missing
+
+    if reason := cuda_missing():
+        pytest.skip(f"no GPU: {reason}")
+
+
+def top1(logits: np.ndarray) -> np.ndarray:
+    """Class numbers of logits."""
+    return logits.argmax(axis=1)

@@ -1,0 +1,180 @@
+"""The command line as a user meets it: output, messages, exit codes."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import zoo
+from zoo.session import cuda_missing
+
+Cli = Callable[..., Any]
+COMMANDS = ("list", "info", "train", "evaluate", "export", "predict", "verify", "doctor", "demo")
+
+
+def test_help_names_every_command(zoo_process: Cli) -> None:
+    done = zoo_process("--help")
+    assert done.returncode == 0
+    for command in COMMANDS:
+        assert f"  {command} " in done.stdout
+    for command in COMMANDS:
+        assert zoo_process(command, "-h").returncode == 0
+
+
+def test_version(zoo_cli: Cli) -> None:
+    assert zoo_cli("--version").stdout == f"zoo {zoo.__version__}\n"
+    assert importlib.metadata.version("torch-tutorial-zoo") == zoo.__version__
+
+
+def test_list(zoo_cli: Cli) -> None:
+    lines = zoo_cli("list").stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == zoo.list_models()
+    rows = json.loads(zoo_cli("list", "--json").stdout)
+    assert {row["name"]: row["parameters"] for row in rows}["softmax"] == 575_050
+
+
+def test_info(zoo_cli: Cli) -> None:
+    text = zoo_cli("info", "resnet").stdout
+    for part in ("41,514", "images uint8 [batch, 28, 28, 1]", "logits float32 [batch, 10]",
+                 "CC BY-SA 3.0", "zoo train resnet"):  # fmt: skip
+        assert part in text
+    assert json.loads(zoo_cli("info", "resnet", "--json").stdout)["parameters"] == 41_514
+
+
+def test_evaluate_by_both_engines(zoo_cli: Cli) -> None:
+    results = [
+        json.loads(zoo_cli("evaluate", "cnn", "--engine", engine, "--json").stdout)
+        for engine in ("onnx", "torch")
+    ]
+    assert results[0]["rows"] == 10_000
+    assert results[0]["metrics"]["accuracy"] == results[1]["metrics"]["accuracy"]
+    assert results[0]["confusion"] == results[1]["confusion"]
+
+
+def test_evaluate_draws_the_confusion_matrix(zoo_cli: Cli) -> None:
+    result = zoo_cli("evaluate", "logistic", "--plot", "c.png")
+    assert result.exit_code == 0, result.stderr
+    assert "malignant" in result.stdout
+    with Image.open("c.png") as image:
+        assert min(image.size) > 200
+    refused = zoo_cli("evaluate", "linear", "--plot", "d.png")
+    assert refused.exit_code == 2
+    assert not Path("d.png").exists()
+
+
+def test_verify_all_shipped_bundles(zoo_cli: Cli) -> None:
+    result = zoo_cli("verify")
+    assert result.exit_code == 0, result.stdout
+    assert [line.split()[0] for line in result.stdout.splitlines()] == zoo.list_models()
+    assert all(line.endswith("ok") for line in result.stdout.splitlines())
+
+
+def test_unknown_commands_and_options(zoo_cli: Cli) -> None:
+    assert zoo_cli("lst").exit_code == 2
+    assert zoo_cli("list", "--colour").exit_code == 2
+    result = zoo_cli("info", "resnt")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("zoo: unknown model 'resnt'. Did you mean 'resnet'?")
+
+
+@pytest.mark.skipif(cuda_missing() is None, reason="there is a GPU here")
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("predict", "cnn", "x.png"),
+        ("evaluate", "cnn"),
+        ("evaluate", "cnn", "--engine", "torch"),
+        ("verify", "cnn"),
+        ("train", "cnn", "--out", "run"),
+        ("demo",),
+    ],
+)
+def test_cuda_without_a_gpu_ends_with_4(args: tuple[str, ...], zoo_cli: Cli) -> None:
+    result = zoo_cli(*args, "--device", "cuda")
+    assert result.exit_code == 4
+    assert "device 'cuda' was asked for and is not there: " in result.stderr
+    assert not Path("run").exists()
+
+
+def test_debug_shows_the_traceback_and_nothing_else_does(zoo_process: Cli) -> None:
+    assert "Traceback" not in zoo_process("info", "nope").stderr
+    for args in (("--debug", "info", "nope"), ("info", "nope", "--debug")):
+        assert "Traceback" in zoo_process(*args).stderr
+
+
+def test_no_colour_off_a_terminal(zoo_process: Cli, digit_folder: Path) -> None:
+    for args in (("list",), ("predict", "cnn", digit_folder), ("--help",), ("info", "x")):
+        done = zoo_process(*args)
+        assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_a_closed_pipe_is_no_error(zoo_command: list[str]) -> None:
+    import subprocess
+
+    text = f"{' '.join(map(repr, zoo_command[:1]))} -c 'import cli; cli.main()' list | true"
+    done = subprocess.run(text, shell=True, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+
+
+def test_completion_knows_the_models(zoo_process: Cli) -> None:
+    done = zoo_process(
+        **{"_ZOO_COMPLETE": "complete_bash", "COMP_WORDS": "zoo info go", "COMP_CWORD": "2"}
+    )
+    assert done.stdout.split() == ["googlenet"]
+
+
+def test_doctor_reports_what_is_here(zoo_cli: Cli) -> None:
+    result = zoo_cli("doctor", "--json")
+    found = {row["check"]: row for row in json.loads(result.stdout)}
+    assert result.exit_code == 0
+    for check in (
+        "python",
+        "onnxruntime",
+        "CPUExecutionProvider",
+        "torch",
+        "torchvision",
+        "weights",
+    ):
+        assert found[check]["status"] == "ok", found[check]
+    if reason := cuda_missing():
+        assert found["CUDAExecutionProvider"]["status"] == "absent"
+        assert reason in found["CUDAExecutionProvider"]["detail"]
+
+
+def test_doctor_finds_both_onnxruntimes_and_a_torchvision_that_cannot_import(
+    zoo_process: Cli, tmp_path: Path
+) -> None:
+    """Beside the real packages: the metadata of a second ONNX Runtime, a torchvision that fails."""
+    for name in ("onnxruntime", "onnxruntime_gpu"):
+        meta = tmp_path / "site" / f"{name}-1.31.0.dist-info"
+        meta.mkdir(parents=True)
+        text = f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.31.0\n"
+        (meta / "METADATA").write_text(text)
+    broken = tmp_path / "site" / "torchvision"
+    broken.mkdir()
+    (broken / "__init__.py").write_text(
+        "raise RuntimeError('operator torchvision::nms does not exist')"
+    )
+    done = zoo_process("doctor", PYTHONPATH=str(tmp_path / "site"))
+    assert done.returncode == 1
+    assert "are both installed" in done.stdout
+    assert "pip uninstall -y onnxruntime onnxruntime-gpu && pip install" in done.stdout
+    assert "operator torchvision::nms does not exist" in done.stdout
+    assert "--force-reinstall torch torchvision" in done.stdout
+
+
+def test_doctor_without_the_train_extra(tmp_path: Path) -> None:
+    import subprocess
+
+    code = "import cli, sys; sys.modules['torch'] = None; sys.argv = ['zoo', 'doctor']; cli.main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    line = next(line for line in done.stdout.splitlines() if " torch " in line)
+    assert line.startswith("absent")
+    assert "pip install 'torch-tutorial-zoo[train]'" in done.stdout

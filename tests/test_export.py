@@ -1,0 +1,54 @@
+"""Export: the same bytes each time, and never without agreement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import zoo
+from zoo import cards, export
+from zoo.datasets import mnist
+from zoo.errors import VerificationError
+from zoo.pipeline import Pipeline
+
+
+def test_two_processes_export_the_same_bytes(
+    zoo_process: Callable[..., Any], tmp_path: Path
+) -> None:
+    for name in ("a.onnx", "b.onnx"):
+        done = zoo_process("export", "googlenet", "-o", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == f"{tmp_path / name}\n"
+        assert "same top-1 on 10,000 of 10,000" in done.stderr
+    assert Path("a.onnx").read_bytes() == Path("b.onnx").read_bytes()
+
+
+def test_the_default_name_is_the_models(zoo_cli: Callable[..., Any]) -> None:
+    assert zoo_cli("export", "linear").stdout == "linear.onnx\n"
+    shipped = cards.weights_dir() / "linear" / cards.ONNX
+    assert Path("linear.onnx").read_bytes() == shipped.read_bytes()
+
+
+def test_a_graph_that_disagrees_is_refused(digits: mnist.Split) -> None:
+    card = zoo.card("cnn")
+    graph = (cards.locate("cnn") / cards.ONNX).read_bytes()
+    network = zoo.load("cnn")
+    pipeline = Pipeline(network, card.spec, card.task).eval()
+    samples = digits.inputs[:2_000]
+    parity = export.compare(graph, pipeline, samples)
+    assert parity.max_abs_difference <= 1e-4
+    with torch.no_grad():
+        network.fc.bias[3] += 1e-3
+    with pytest.raises(VerificationError, match=r"disagrees with torch.*nothing was written"):
+        export.compare(graph, pipeline, samples)
+
+
+def test_a_file_that_cannot_be_written_is_said_so(zoo_cli: Callable[..., Any]) -> None:
+    result = zoo_cli("export", "linear", "-o", "missing/linear.onnx")
+    assert result.exit_code == 1
+    assert "missing" in result.stderr
+    assert "No such file or directory" in result.stderr

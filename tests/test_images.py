@@ -1,0 +1,131 @@
+"""Images: one path from any file to the array a model takes, and one clear line for the rest."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from zoo.datasets import mnist
+from zoo.entry import ImageSpec
+from zoo.errors import DataError
+from zoo.images import MAX_PIXELS, decode, fit
+
+GREY = ImageSpec(channels=1, size=28, mean=(0.0,), std=(1.0,), background="dark")
+COLOUR = ImageSpec(channels=3, size=32, mean=(0.0,) * 3, std=(1.0,) * 3)
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "GIF", "TGA"])
+def test_lossless_formats_give_the_very_pixels(kind: str, digits: mnist.Split) -> None:
+    for image in digits.inputs[:20]:
+        data = encoded(Image.fromarray(image[:, :, 0]), kind)
+        np.testing.assert_array_equal(decode(data, GREY), image)
+
+
+def test_lossy_formats_come_close(digits: mnist.Split) -> None:
+    image = digits.inputs[0]
+    for kind in ("JPEG", "WEBP"):
+        found = decode(encoded(Image.fromarray(image[:, :, 0]), kind, quality=95), GREY)
+        assert np.abs(found.astype(int) - image).mean() < 6
+
+
+def test_files_and_bytes_are_the_same(tmp_path: Path, digits: mnist.Split) -> None:
+    path = tmp_path / "数字 7.png"
+    data = encoded(Image.fromarray(digits.inputs[0, :, :, 0]))
+    path.write_bytes(data)
+    np.testing.assert_array_equal(decode(path, GREY), decode(data, GREY))
+
+
+def test_dark_on_light_is_inverted_and_light_on_dark_never(digits: mnist.Split) -> None:
+    for image in digits.inputs:
+        assert fit(image, GREY) is image
+        np.testing.assert_array_equal(fit(255 - image, GREY), image)
+    image = digits.inputs[0]
+    np.testing.assert_array_equal(fit(image, GREY, "yes"), 255 - image)
+    assert fit(255 - image, GREY, "no").mean() > 127
+    bright = np.full((32, 32, 3), 250, np.uint8)
+    assert fit(bright, COLOUR) is bright, "only models of dark grounds invert"
+
+
+def test_transparency_is_laid_on_white_and_then_inverted(digits: mnist.Split) -> None:
+    """A digit drawn in black on nothing, as drawing programs save it."""
+    ink = digits.inputs[0, :, :, 0]
+    rgba = np.zeros((28, 28, 4), np.uint8)
+    rgba[..., 3] = ink
+    found = decode(encoded(Image.fromarray(rgba)), GREY)[:, :, 0]
+    assert np.abs(found.astype(int) - ink).max() <= 1
+    palette = Image.fromarray(255 - ink).convert("P")
+    palette.info["transparency"] = 0
+    assert decode(encoded(palette, transparency=0), GREY).shape == (28, 28, 1)
+
+
+def test_sixteen_bits_become_eight(digits: mnist.Split) -> None:
+    image = digits.inputs[0, :, :, 0]
+    deep = Image.fromarray(image.astype(np.uint16) * 257)
+    assert deep.mode.startswith("I")
+    for kind in ("PNG", "TIFF"):
+        np.testing.assert_array_equal(decode(encoded(deep, kind), GREY)[:, :, 0], image)
+
+
+def test_the_camera_orientation_is_applied(digits: mnist.Split) -> None:
+    upright = Image.fromarray(digits.inputs[0, :, :, 0])
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown rotated by 90 degrees clockwise
+    data = encoded(upright.rotate(90, expand=True), "TIFF", exif=exif)
+    np.testing.assert_array_equal(decode(data, GREY)[:, :, 0], np.asarray(upright))
+
+
+def test_other_sizes_are_padded_to_a_square_and_resized(digits: mnist.Split) -> None:
+    big = Image.fromarray(digits.inputs[0, :, :, 0]).resize((280, 280), Image.Resampling.BOX)
+    found = decode(encoded(big), GREY).astype(int)
+    assert np.abs(found - digits.inputs[0]).mean() < 6
+    wide = Image.new("RGB", (200, 100), (10, 200, 30))
+    found = decode(encoded(wide), COLOUR)
+    assert found.shape == (32, 32, 3)
+    assert (found == [10, 200, 30]).all(), "padded with the border's own colour"
+    assert decode(encoded(Image.new("L", (1, 1))), GREY).shape == (28, 28, 1)
+
+
+def test_bad_images_are_told_apart(tmp_path: Path) -> None:
+    grey = Image.new("L", (40, 40), 30)
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40), np.uint8))
+    frames = {"save_all": True, "append_images": [noise], "duration": 100}
+    cases = {
+        b"": "empty file",
+        b"this is no image at all": "not an image in a known format",
+        encoded(noise)[:400]: "damaged image",
+        encoded(grey, "GIF", **frames): r"animated \(2 frames\)",
+        encoded(grey, "PNG", **frames): "animated",
+        encoded(grey, "WEBP", **frames): "animated",
+        encoded(Image.new("F", (9, 9)), "TIFF"): "floating-point",
+    }
+    for data, reason in cases.items():
+        with pytest.raises(DataError, match=reason):
+            decode(data, GREY)
+    with pytest.raises(DataError, match="no such file"):
+        decode(tmp_path / "none.png", GREY)
+    with pytest.raises(DataError, match="is a folder"):
+        decode(tmp_path, GREY)
+
+
+@pytest.mark.parametrize("side", [8_100, 30_000])
+def test_huge_images_are_refused_by_their_header(side: int) -> None:
+    """Both sides of Pillow's own limits; the second is what it calls a decompression bomb."""
+    header = encoded(Image.new("1", (1, 1)))
+    at = header.index(b"IHDR")
+    body = b"IHDR" + side.to_bytes(4, "big") * 2 + header[at + 12 : at + 17]
+    import zlib
+
+    data = header[:at] + body + zlib.crc32(body).to_bytes(4, "big") + header[at + 21 :]
+    with pytest.raises(DataError, match=f"too large: expected at most {MAX_PIXELS:,} pixels"):
+        decode(data, GREY)

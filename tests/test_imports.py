@@ -1,0 +1,98 @@
+"""What must not be imported, and what a wheel holds: looked at from outside."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+HEAVY = {"torch", "torchvision", "onnx", "onnxscript", "matplotlib", "pydantic"}
+
+
+def modules_after(code: str) -> set[str]:
+    """Top-level modules that a fresh interpreter holds after running some code."""
+    text = f"import sys\n{code}\nprint('MODULES', *{{m.partition('.')[0] for m in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    return set(done.stdout.partition("MODULES ")[2].split())
+
+
+def command(*args: object) -> str:
+    words = ["zoo", *map(str, args)]
+    return f"import cli\nsys.argv = {words!r}\ntry: cli.main()\nexcept SystemExit: pass"
+
+
+def test_importing_zoo_imports_nearly_nothing() -> None:
+    loaded = modules_after("import zoo, serve, cli")
+    assert not loaded & {*HEAVY, "onnxruntime", "numpy", "PIL"}
+
+
+@pytest.mark.parametrize("args", [("--help",), ("list",), ("info", "cnn"), ("train", "--help")])
+def test_looking_around_imports_neither_torch_nor_onnxruntime(args: tuple[str, ...]) -> None:
+    assert not modules_after(command(*args)) & {*HEAVY, "onnxruntime"}
+
+
+def test_predicting_imports_no_torch(digit_folder: Path) -> None:
+    loaded = modules_after(command("predict", "cnn", digit_folder))
+    assert "onnxruntime" in loaded
+    assert not loaded & HEAVY
+
+
+def test_session_and_evaluation_and_verification_import_no_torch() -> None:
+    loaded = modules_after(
+        "import zoo\nfrom zoo.verify import verify\nfrom zoo.cards import locate\n"
+        "assert not verify(locate('linear')).problem\nzoo.Session('cnn')"
+    )
+    assert not loaded & HEAVY
+
+
+def test_every_serving_module_imports_without_torch() -> None:
+    names = [f"serve.{path.stem}" for path in (ROOT / "serve").glob("*.py")]
+    assert len(names) > 3
+    assert not modules_after("import " + ", ".join(names).replace(".__init__", "")) & HEAVY
+
+
+def test_nothing_in_zoo_imports_serve_or_cli() -> None:
+    for path in (ROOT / "zoo").rglob("*.py"):
+        for line in path.read_text().splitlines():
+            assert not line.strip().startswith(("import serve", "from serve", "import cli")), path
+
+
+def test_the_wheel_holds_exactly_zoo_serve_and_cli(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.partition("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"zoo", "serve", "cli.py"}
+    assert wheel.name.startswith("torch_tutorial_zoo-")
+    for name in ("zoo/py.typed", "zoo/weights/cnn/model.onnx", "zoo/weights/cnn/card.json",
+                 "zoo/datasets/files/mnist/train-images-idx3-ubyte.gz"):  # fmt: skip
+        assert name in names
+    assert not [name for name in names if "checkpoint.safetensors" in name]
+
+
+def test_an_installed_wheel_finds_its_weights(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    site = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(site)
+    code = f"import sys; sys.path.insert(0, {str(site)!r}); import zoo; print(zoo.__file__)\n"
+    code += "print(zoo.card('resnet').name, zoo.Session('resnet').device)"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stdout.splitlines()[0].startswith(str(site))
+    assert done.stdout.splitlines()[1] == "resnet cpu" or "cuda" in done.stdout

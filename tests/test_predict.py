@@ -1,0 +1,269 @@
+"""`zoo predict` on real files of every kind, good and bad."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from zoo.datasets import mnist, tabular
+
+Cli = Callable[..., Any]
+
+
+def rows_of(result: Any) -> list[dict[str, Any]]:
+    assert result.exit_code in (0, 3), result.stderr
+    rows: list[dict[str, Any]] = json.loads(result.stdout)["rows"]
+    return rows
+
+
+def labels(rows: list[dict[str, Any]]) -> list[int]:
+    return [int(row["label"]) for row in rows]
+
+
+def test_one_image(zoo_cli: Cli, digit_folder: Path) -> None:
+    result = zoo_cli("predict", "resnet", digit_folder / "a" / "00.png")
+    assert result.exit_code == 0
+    header, row = result.stdout.splitlines()
+    assert header.split() == ["source", "label", "probability"]
+    assert row.split()[1] == "7"
+    assert "1 rows on " in result.stderr
+
+
+def test_a_folder_is_walked_in_order(zoo_cli: Cli, digit_folder: Path, digits: mnist.Split) -> None:
+    (digit_folder / "notes.txt").write_text("not an image, and not named as one")
+    rows = rows_of(zoo_cli("predict", "resnet", digit_folder, "--json"))
+    assert [Path(row["source"]).stem for row in rows] == [f"{n:02d}" for n in range(30)]
+    assert labels(rows) == digits.targets[:30].tolist()
+    assert all(row["probability"] > 0.3 and row["error"] is None for row in rows)
+
+
+def test_globs_and_several_inputs_keep_their_order(
+    zoo_cli: Cli, digit_folder: Path, digits: mnist.Split
+) -> None:
+    given = [
+        digit_folder / "b" / "2*.png",
+        digit_folder / "a" / "03.png",
+        f"{digit_folder}/**/01.png",
+    ]
+    rows = rows_of(zoo_cli("predict", "resnet", *given, "--json"))
+    order = [*range(20, 30), 3, 1]
+    assert [Path(row["source"]).stem for row in rows] == [f"{n:02d}" for n in order]
+    assert labels(rows) == digits.targets[order].tolist()
+
+
+def test_arrays_and_idx_files(zoo_cli: Cli, tmp_path: Path, digits: mnist.Split) -> None:
+    images = digits.inputs[:700]
+    np.save(tmp_path / "four.npy", images)
+    np.save(tmp_path / "three.npy", images[..., 0])
+    np.save(tmp_path / "one.npy", images[0, :, :, 0])
+    header = bytes([0, 0, 8, 3]) + struct.pack(">3I", 700, 28, 28)
+    (tmp_path / "x-images.idx3-ubyte").write_bytes(header + images.tobytes())
+    (tmp_path / "x.idx3-ubyte.gz").write_bytes(gzip.compress(header + images.tobytes()))
+    for name in ("four.npy", "three.npy", "x-images.idx3-ubyte", "x.idx3-ubyte.gz"):
+        rows = rows_of(zoo_cli("predict", "resnet", name, "--json"))
+        right = np.mean(np.array(labels(rows)) == digits.targets[:700])
+        assert right > 0.99, name
+        assert rows[699]["source"] == f"{name}[699]"
+    assert labels(rows_of(zoo_cli("predict", "cnn", "one.npy", "--json"))) == [7]
+    whole = rows_of(zoo_cli("predict", "cnn", mnist.FILES / "t10k-images-idx3-ubyte.gz", "--json"))
+    assert np.mean(np.array(labels(whole)) == digits.targets) > 0.992
+
+
+def test_tables(zoo_cli: Cli, tmp_path: Path) -> None:
+    result = zoo_cli("predict", "logistic", tabular.FILES / "breast-cancer.csv", "--json")
+    rows = rows_of(result)
+    with (tabular.FILES / "breast-cancer.csv").open() as file:
+        truth = [row["diagnosis"] for row in csv.DictReader(file)]
+    assert np.mean([row["label"] == true for row, true in zip(rows, truth, strict=True)]) > 0.96
+    values = rows_of(zoo_cli("predict", "linear", tabular.FILES / "diabetes.csv", "--json"))
+    assert len(values) == 442
+    assert 50 < np.mean([row["prediction"] for row in values]) < 250
+    table = zoo_cli("predict", "linear", tabular.FILES / "diabetes.csv").stdout.splitlines()
+    assert table[0].split() == ["source", "prediction"]
+    features = np.array([[59, 2, 32.1, 101, 157, 93.2, 38, 4, 4.8598, 87]])
+    np.save(tmp_path / "f.npy", features)
+    (row,) = rows_of(zoo_cli("predict", "linear", "f.npy", "--json"))
+    assert row["prediction"] == pytest.approx(values[0]["prediction"], rel=1e-5)
+
+
+def test_output_files(zoo_cli: Cli, digit_folder: Path, tmp_path: Path) -> None:
+    bad = digit_folder / "a" / "000.png"
+    bad.write_bytes(b"nonsense")
+    for name in ("out.csv", "out.jsonl"):
+        result = zoo_cli("predict", "resnet", digit_folder, "-o", name, "--top", "3")
+        assert result.exit_code == 3
+        assert result.stdout == ""
+        assert "1 of 31 inputs failed" in result.stderr
+    with open("out.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    lines = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
+    assert len(table) == len(lines) == 31
+    for row, line in zip(table, lines, strict=True):
+        assert row["source"] == line["source"]
+        assert (row["error"] or None) == line["error"]
+        if line["error"] is None:
+            assert row["label"] == row["label_1"] == line["top"][0]["label"]
+            assert row["label_3"] == line["top"][2]["label"]
+            assert float(row["probability"]) == pytest.approx(line["probability"])
+            found = [guess["probability"] for guess in line["top"]]
+            assert found == sorted(found, reverse=True)
+    assert "not an image in a known format" in lines[1]["error"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["digits", "out.csv", "out.jsonl"]
+
+
+def test_top_in_the_table(zoo_cli: Cli, digit_folder: Path) -> None:
+    result = zoo_cli("predict", "cnn", digit_folder / "a" / "00.png", "--top", "20")
+    lines = result.stdout.splitlines()[1:]
+    assert len(lines) == 10, "no more than there are"
+    assert sum(float(line.split()[-1]) for line in lines) == pytest.approx(1, abs=1e-3)
+
+
+def test_dark_on_light_digits_are_recognised(
+    zoo_cli: Cli, tmp_path: Path, digits: mnist.Split
+) -> None:
+    for number in range(20):
+        paper = 255 - digits.inputs[number, :, :, 0]
+        Image.fromarray(paper).resize((112, 112)).save(tmp_path / f"{number:02d}.jpg", quality=92)
+    found = labels(rows_of(zoo_cli("predict", "resnet", "*.jpg", "--json")))
+    assert found == digits.targets[:20].tolist()
+    assert (
+        labels(rows_of(zoo_cli("predict", "resnet", "*.jpg", "--json", "--invert", "yes"))) == found
+    )
+    raw = labels(rows_of(zoo_cli("predict", "resnet", "*.jpg", "--json", "--invert", "no")))
+    assert np.mean(np.array(raw) == digits.targets[:20]) < 0.5
+
+
+def save(image: Image.Image, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG", **options)
+    return file.getvalue()
+
+
+def test_one_bad_file_among_good_ones_loses_nothing(
+    zoo_cli: Cli, digit_folder: Path, tmp_path: Path
+) -> None:
+    bad = {
+        "empty.png": (b"", "empty file"),
+        "text.png": (b"hello", "not an image in a known format"),
+        "cut.png": ((digit_folder / "a" / "00.png").read_bytes()[:90], "damaged image"),
+        "moving.png": (
+            save(Image.new("L", (9, 9)), save_all=True, append_images=[Image.new("L", (9, 9), 9)]),
+            "animated (2 frames)",
+        ),
+    }
+    for name, (data, _) in bad.items():
+        (tmp_path / name).write_bytes(data)
+    good = digit_folder / "a" / "00.png"
+    given = [word for name in (*bad, "missing.png") for word in (name, good)]
+    result = zoo_cli("predict", "cnn", *given, "--json")
+    assert result.exit_code == 3
+    rows = rows_of(result)
+    assert [row["error"] for row in rows[1::2]] == [None] * 5
+    assert [row["label"] for row in rows[1::2]] == ["7"] * 5
+    for row, (_, reason) in zip(rows[::2], [*bad.values(), (b"", "no such file")], strict=True):
+        assert reason in row["error"]
+        assert row["label"] is None
+    assert "5 of 10 inputs failed, first empty.png: empty file" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("missing.csv", None, "no such file"),
+        ("empty.csv", "", "missing columns: age"),
+        ("few.csv", "age,sex\n1,2\n", "missing columns: bmi, bp, s1"),
+        ("text.csv", "age,sex,bmi,bp,s1,s2,s3,s4,s5,s6\n1,2,3,4,5,6,7,8,tall,10\n",
+         "column 's5': expected a number, found 'tall'"),
+        ("nan.csv", "age,sex,bmi,bp,s1,s2,s3,s4,s5,s6\n1,2,3,nan,5,6,7,8,9,10\n",
+         "column 'bp': expected a finite number, found 'nan'"),
+        ("picture.png", "x", "this model takes a table"),
+    ],
+)  # fmt: skip
+def test_bad_tables_are_one_clear_line(
+    name: str, content: str | None, reason: str, zoo_cli: Cli, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    result = zoo_cli("predict", "linear", name)
+    assert result.exit_code == 1, "nothing could be predicted"
+    assert reason in result.stdout
+    assert reason in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_row_with_text_is_a_row_with_its_error(zoo_cli: Cli, tmp_path: Path) -> None:
+    lines = (tabular.FILES / "diabetes.csv").read_text().splitlines()[:6]
+    lines[3] = lines[3].replace(lines[3].split(",")[2], "n/a", 1)
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    result = zoo_cli("predict", "linear", "t.csv", "--json")
+    assert result.exit_code == 3
+    errors = [row["error"] for row in rows_of(result)]
+    assert errors[2] == "column 'bmi': expected a number, found 'n/a'"
+    assert errors.count(None) == 4
+
+
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        (np.zeros((3, 28, 28), np.float32), "holds float32 [3, 28, 28], expected uint8"),
+        (np.zeros((3, 32, 32), np.uint8), "holds uint8 [3, 32, 32], expected uint8"),
+        (np.zeros(5, np.uint8), "holds uint8 [5]"),
+        (np.array([{"a": 1}], dtype=object), "damaged .npy file"),
+    ],
+)
+def test_arrays_of_another_shape_or_type(
+    array: np.ndarray, reason: str, zoo_cli: Cli, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "x.npy", array)
+    result = zoo_cli("predict", "cnn", "x.npy")
+    assert result.exit_code == 1
+    assert reason in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "reason"),
+    [
+        (("nocnn", "x.png"), 2, "unknown model 'nocnn'. Did you mean 'cnn'?"),
+        (("cnn", "empty"), 1, "a folder without images"),
+        (("cnn", "none*.png"), 1, "no file matches"),
+        (("cnn", "t.csv"), 1, "this model takes images, not a table"),
+        (("cnn", "x.png", "-o", "out.txt"), 2, "expected a name ending in .csv or .jsonl"),
+        (("cnn", "x.png", "-o", "none/out.csv"), 1, "none"),
+        (("cnn", "x.png", "-o", "out.csv", "--json"), 2, "give one of them"),
+        (("cnn", "x.png", "--top", "0"), 2, "--top"),
+        (("cnn", "x.png", "--invert", "maybe"), 2, "maybe"),
+        (("cnn", "x.png", "--device", "tpu"), 2, "tpu"),
+        (("cnn",), 2, "inputs"),
+    ],
+)
+def test_bad_usage(
+    args: tuple[str, ...], code: int, reason: str, zoo_cli: Cli, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    result = zoo_cli("predict", *args)
+    assert result.exit_code == code
+    assert reason in result.stderr
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith((".out", "out"))]
+
+
+def test_an_unwritable_output_leaves_the_old_file(zoo_cli: Cli, digit_folder: Path) -> None:
+    """A job that ends in an error part-way does not replace what was there."""
+    import os
+
+    Path("out.csv").write_text("old")
+    os.symlink("/dev/full", ".out.csv.part")
+    result = zoo_cli("predict", "cnn", digit_folder, "-o", "out.csv")
+    assert result.exit_code == 1
+    assert "No space left on device" in result.stderr
+    assert Path("out.csv").read_text() == "old"

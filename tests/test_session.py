@@ -1,0 +1,92 @@
+"""`zoo.Session`: any batch size, exact contract, the device asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import zoo
+from zoo.datasets import mnist
+from zoo.errors import DataError, DeviceError, UsageError
+from zoo.session import cuda_missing
+
+
+@pytest.fixture(scope="module")
+def session() -> zoo.Session:
+    return zoo.Session("cnn", device="cpu")
+
+
+@pytest.mark.parametrize("batch", [0, 1, 2, 3, 255, 256, 257, 1000])
+def test_any_batch_size(session: zoo.Session, batch: int, digits: mnist.Split) -> None:
+    found = session.predict(digits.inputs[:batch])
+    assert found.probabilities.shape == (batch, 10)
+    assert len(found.labels) == len(found.indices) == batch
+    assert found.labels == [str(index) for index in found.indices]
+    if batch:
+        assert np.mean(found.indices == digits.targets[:batch]) > 0.97
+        np.testing.assert_allclose(found.probabilities.sum(axis=1), 1, atol=1e-5)
+        one = np.concatenate([session.predict(image[np.newaxis]).probabilities
+                              for image in digits.inputs[:min(batch, 20)]])  # fmt: skip
+        np.testing.assert_allclose(found.probabilities[:20], one, atol=1e-5)
+
+
+def test_grey_images_need_no_channel_axis(session: zoo.Session, digits: mnist.Split) -> None:
+    with_axis = session.predict(digits.inputs[:5]).probabilities
+    np.testing.assert_array_equal(
+        session.predict(digits.inputs[:5, :, :, 0]).probabilities, with_axis
+    )
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        np.zeros((2, 28, 28, 1), np.float32),
+        np.zeros((2, 28, 28, 3), np.uint8),
+        np.zeros((2, 1, 28, 28), np.uint8),
+        np.zeros((28, 28), np.uint8),
+        np.zeros((), np.uint8),
+    ],
+)
+def test_another_shape_or_type_is_refused(session: zoo.Session, inputs: np.ndarray) -> None:
+    expected = r"images: expected uint8 \[batch, 28, 28, 1\], given "
+    with pytest.raises(DataError, match=expected):
+        session.predict(inputs)
+
+
+def test_numbers_that_are_not_finite_are_refused() -> None:
+    linear = zoo.Session("linear", device="cpu")
+    features = np.ones((2, 10), np.float32)
+    assert linear.predict(features).values.shape == (2,)
+    assert linear.predict(features).labels == []
+    features[1, 3] = np.nan
+    with pytest.raises(DataError, match="expected finite numbers"):
+        linear.predict(features)
+
+
+def test_devices() -> None:
+    assert zoo.Session("linear", device="cpu").device == "cpu"
+    assert zoo.Session("linear").device in ("cpu", "cuda")
+    with pytest.raises(UsageError, match="unknown device 'gpu'"):
+        zoo.Session("linear", device="gpu")
+
+
+@pytest.mark.skipif(cuda_missing() is None, reason="there is a GPU here")
+def test_cuda_without_a_gpu_is_an_error_and_never_the_cpu() -> None:
+    with pytest.raises(DeviceError, match="'cuda' was asked for and is not there: "):
+        zoo.Session("cnn", device="cuda")
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("cuda")
+@pytest.mark.parametrize("name", [name for name in zoo.list_models() if name != "linear"])
+def test_cuda_gives_the_same_answers(name: str) -> None:
+    from zoo import datasets
+
+    card = zoo.card(name)
+    inputs = datasets.load(card.dataset.name).test.inputs
+    session = zoo.Session(name, device="cuda")
+    assert session.device == "cuda"
+    found = session.run(inputs)[0]
+    cpu = zoo.Session(name, device="cpu").run(inputs)[0]
+    assert np.abs(found - cpu).max() < 5e-2  # TF32 rounds inputs to 10 bits
+    assert np.mean(found.argmax(axis=1) == cpu.argmax(axis=1)) >= 0.9995

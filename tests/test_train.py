@@ -1,0 +1,234 @@
+"""Training through the command line: what it writes, and that a stop costs nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import zoo
+from zoo import cards, checkpoint
+
+SHORT = ("--epochs", "2", "--batch-size", "500")
+
+
+def test_a_run_is_a_whole_bundle(quick_run: Path) -> None:
+    names = {path.name for path in quick_run.iterdir()}
+    assert names == {
+        "card.json", "model.safetensors", "model.onnx", "checkpoint.safetensors", "log.jsonl",
+        "curves.png", "confusion.png",
+    }  # fmt: skip
+    card = zoo.card(quick_run)
+    cards.check(quick_run, card)
+    assert card.test["accuracy"] > 0.93
+    assert card.training.command == "zoo train cnn --set epochs=1 --set batch_size=256"
+    (line,) = map(json.loads, (quick_run / "log.jsonl").read_text().splitlines())
+    assert line["epoch"] == 1
+    assert line["validation"] == card.validation
+    for name in ("curves.png", "confusion.png"):
+        with Image.open(quick_run / name) as image:
+            assert min(image.size) > 200
+    assert zoo.load(quick_run)(zoo_input()).shape == (2, 10)
+
+
+def zoo_input() -> Any:
+    import torch
+
+    return torch.zeros(2, 1, 28, 28)
+
+
+def start(command: list[str], *args: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*command, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def step_of(run: Path) -> int:
+    if not (run / checkpoint.NAME).exists():
+        return -1
+    return checkpoint.load(run)[0].step
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, zoo_command: list[str]) -> Path:
+    """An uninterrupted training of softmax."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    done = subprocess.run(
+        [*zoo_command, "train", "softmax", *SHORT, "--out", str(run)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return run
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(
+    whole: Path, zoo_process: Callable[..., Any], tmp_path: Path
+) -> None:
+    for seed, same in ((1, True), (2, False)):
+        run = tmp_path / f"seed{seed}"
+        done = zoo_process("train", "softmax", *SHORT, "--seed", seed, "--out", run)
+        assert done.returncode == 0, done.stderr
+        for name in ("model.safetensors", "model.onnx"):
+            assert ((run / name).read_bytes() == (whole / name).read_bytes()) is same
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_and_resumed_training_ends_with_the_same_bytes(
+    stop: signal.Signals, whole: Path, zoo_command: list[str], tmp_path: Path,
+    zoo_process: Callable[..., Any],
+) -> None:  # fmt: skip
+    run = tmp_path / "run"
+    process = start(zoo_command, "train", "softmax", *SHORT, "--out", run)
+    wait_for(lambda: step_of(run) >= 0)
+    time.sleep(0.7)  # somewhere in the first epochs
+    process.send_signal(stop)
+    _, said = process.communicate(timeout=60)
+    assert not (run / cards.CARD).exists(), "it was to be stopped before its end"
+    if stop is signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 130
+        assert f"zoo train softmax --resume {run}" in said
+        assert step_of(run) > 0, "a checkpoint of that very step"
+    assert "Traceback" not in said
+
+    refused = zoo_process("train", "cnn", "--resume", run)
+    assert refused.returncode == 2
+    assert "holds a checkpoint of model 'softmax', not of 'cnn'" in refused.stderr
+    again = zoo_process("train", "softmax", *SHORT, "--out", run)
+    assert again.returncode == 2
+    assert "already holds a run" in again.stderr
+    unfinished = zoo_process("predict", run, "x.png")
+    assert unfinished.returncode == 2
+    assert "is an unfinished run" in unfinished.stderr
+
+    done = zoo_process("train", "softmax", "--resume", run)
+    assert done.returncode == 0, done.stderr
+    for name in ("model.safetensors", "model.onnx"):
+        assert (run / name).read_bytes() == (whole / name).read_bytes()
+    losses = [
+        [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
+        for folder in (run, whole)
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_resuming_a_finished_run_makes_its_bundle_again(
+    whole: Path, zoo_cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(whole, tmp_path / "run"))
+    (run / cards.CARD).unlink()
+    (run / cards.ONNX).unlink()
+    assert zoo_cli("train", "--resume", run).exit_code == 0
+    assert (run / cards.ONNX).read_bytes() == (whole / cards.ONNX).read_bytes()
+    assert zoo.card(run).test == zoo.card(whole).test
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda data: data[: len(data) // 2], "is no whole checkpoint"),
+        (lambda data: b"", "is no whole checkpoint"),
+        (lambda data: b"\x80\x04junk", "is no whole checkpoint"),
+    ],
+)
+def test_damaged_checkpoints_are_refused_by_name(
+    whole: Path, tmp_path: Path, damage: Callable[[bytes], bytes], reason: str,
+    zoo_cli: Callable[..., Any],
+) -> None:  # fmt: skip
+    path = tmp_path / checkpoint.NAME
+    path.write_bytes(damage((whole / checkpoint.NAME).read_bytes()))
+    result = zoo_cli("train", "--resume", tmp_path)
+    assert result.exit_code == 1
+    assert f"{path} {reason}" in result.stderr
+
+
+def test_a_foreign_safetensors_file_is_no_checkpoint(
+    tmp_path: Path, zoo_cli: Callable[..., Any]
+) -> None:
+    source = cards.weights_dir() / "cnn" / cards.WEIGHTS
+    (tmp_path / checkpoint.NAME).write_bytes(source.read_bytes())
+    result = zoo_cli("train", "--resume", tmp_path)
+    assert result.exit_code == 1
+    assert "is no whole checkpoint of the zoo" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "reason"),
+    [
+        (("resnt",), 2, "unknown model 'resnt'. Did you mean 'resnet'?"),
+        (("cnn", "--set", "eopchs=3"), 2, "unknown recipe field 'eopchs'. Did you mean 'epochs'?"),
+        (("cnn", "--set", "epochs"), 2, "--set epochs: expected field=value"),
+        (("cnn", "--set", "lr=fast"), 2, "lr=fast"),
+        (("cnn", "--epochs", "0"), 2, "epochs=0"),
+        (("cnn", "--set", "optimizer=adm"), 2, "optimizer=adm"),
+        ((), 2, "expected a model's name"),
+        (("--resume", "nowhere"), 2, "nothing to resume"),
+        (("cnn", "--resume", "nowhere", "--epochs", "3"), 2, "--resume takes the recipe"),
+        (("cnn", "--out", "/proc/none/run"), 1, "/proc/none"),
+        (("cnn", "--out", "file/run"), 1, "file/run: Not a directory"),
+        (("linear", "--lr", "10", "--out", "run"), 1, "diverged in epoch"),
+    ],
+)
+def test_bad_input_is_one_clear_line(
+    args: tuple[str, ...], code: int, reason: str, zoo_cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    result = zoo_cli("train", *args)
+    assert result.exit_code == code
+    assert reason in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+def test_a_full_disk_is_said_so_and_keeps_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real full device: the temporary file is a link to /dev/full."""
+    from zoo.files import write_atomic
+
+    path = tmp_path / "card.json"
+    path.write_text("old")
+    (tmp_path / ".card.json.part").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        write_atomic(path, b"new" * 10_000)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["card.json"]
+
+
+def test_without_out_a_free_folder_is_taken(zoo_cli: Callable[..., Any]) -> None:
+    for expected in ("runs/linear", "runs/linear-2"):
+        result = zoo_cli("train", "linear", "--epochs", "3")
+        assert result.exit_code == 0, result.stderr
+        assert result.stdout == f"{expected}\n"
+        assert Path(expected, "card.json").exists()
+
+
+def test_every_recipe_option_trains(zoo_cli: Callable[..., Any]) -> None:
+    result = zoo_cli(
+        "train", "logistic", "--out", "run", "--set", "optimizer=adamw", "--set", "average=0.9",
+        "--set", "schedule=onecycle", "--set", "clip_norm=1", "--set", "keep=last", "--lr", "0.05",
+        "--epochs", "20",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    card = zoo.card("run")
+    assert (card.recipe.average, card.recipe.keep, card.training.epoch) == (0.9, "last", 20)
+    assert card.test["accuracy"] > 0.9
+    assert "--set optimizer=adamw" in card.training.command

@@ -1,0 +1,120 @@
+"""The shipped bundles: every published number, measured again on the whole test set."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+from conftest import ROOT
+
+import zoo
+from zoo import cards, datasets, export, registry
+from zoo.evaluate import evaluate, run_torch
+from zoo.pipeline import Pipeline
+from zoo.session import cpu_session
+
+FLOORS = {
+    "logistic": 0.96,
+    "softmax": 0.989,
+    "cnn": 0.992,
+    "googlenet": 0.992,
+    "resnet": 0.995,
+    "rnn": 0.975,
+    "rnn_cell": 0.975,
+}
+NAMES = cards.shipped()
+
+
+def test_all_eight_ship() -> None:
+    assert sorted(NAMES) == sorted([*FLOORS, "linear"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_card_holds_on_the_whole_test_set(name: str) -> None:
+    bundle = cards.locate(name)
+    card = cards.read(bundle)
+    cards.check(bundle, card)
+    found = evaluate(bundle, device="cpu")
+    assert len(found.outputs) == card.dataset.test
+    for key, value in card.test.items():
+        tolerance = {"abs": 2e-4} if key == "accuracy" else {"rel": 1e-3}
+        assert found.metrics[key] == pytest.approx(value, **tolerance)
+    if name in FLOORS:
+        assert found.metrics["accuracy"] >= FLOORS[name]
+        assert np.abs(np.array(found.confusion) - np.array(card.confusion)).sum() <= 4
+        assert sum(map(sum, card.confusion)) == card.dataset.test
+    assert card.recipe == registry.get(name).recipe, "trained by the recipe that ships"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_torch_and_onnx_agree_on_the_whole_test_set(name: str) -> None:
+    card = zoo.card(name)
+    inputs = datasets.load(card.dataset.name).test.inputs
+    expected = run_torch(Pipeline(zoo.load(name), card.spec, card.task).eval(), inputs)
+    session = cpu_session((cards.locate(name) / cards.ONNX).read_bytes())
+    feed = session.get_inputs()[0].name
+    for batch in export.BATCHES:
+        some = np.resize(inputs, (batch, *inputs.shape[1:]))
+        found = session.run(None, {feed: some})[0]
+        want = np.resize(expected, found.shape)
+        np.testing.assert_allclose(found, want, rtol=1e-6, atol=1e-4)
+    whole = zoo.Session(name, device="cpu").run(inputs)[0]
+    assert np.abs(whole - expected).max() <= (1e-4 if card.labels else 1e-3)
+    assert (whole.argmax(axis=1) == expected.argmax(axis=1)).all()
+    assert card.parity.same_top1 == card.parity.samples == len(inputs)
+    assert card.parity.max_abs_difference <= 1e-4
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_onnx_file_keeps_its_contract(name: str) -> None:
+    bundle = cards.locate(name)
+    card = cards.read(bundle)
+    data = (bundle / cards.ONNX).read_bytes()
+    model = onnx.load_model_from_string(data)
+    assert (model.ir_version, [o.version for o in model.opset_import]) == (10, [20])
+    for spec, value in zip(
+        (*card.inputs, *card.outputs), (*model.graph.input, *model.graph.output), strict=True
+    ):
+        tensor = value.type.tensor_type
+        shape = tuple(dim.dim_param or dim.dim_value for dim in tensor.shape.dim)
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+        assert (value.name, dtype, shape) == (spec.name, spec.dtype, spec.shape)
+    meta = {prop.key: msgspec.json.decode(prop.value) for prop in model.metadata_props}
+    assert meta["labels"] == list(card.labels)
+    assert (meta["name"], meta["task"]) == (name, card.task)
+    assert meta["weights_sha256"] == card.files[cards.WEIGHTS]
+    assert "zoo_version" in meta
+    assert not [i for i in model.graph.initializer if i.data_location == onnx.TensorProto.EXTERNAL]
+    for word in (b"site-packages", b"/home", b"/root", b"/tmp", b".py", str(ROOT).encode()):
+        assert word not in data
+    # the card holds no path of the machine it was made on either
+    assert str(ROOT) not in (bundle / cards.CARD).read_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_card_is_complete(name: str) -> None:
+    card = zoo.card(name)
+    entry = registry.get(name)
+    assert (card.name, card.title, card.parameters) == (name, entry.title, entry.parameters)
+    assert card.training.command == f"zoo train {name}"
+    assert card.training.seconds > 0
+    assert card.training.hardware
+    assert {"torch", "onnx", "python", "zoo"} <= set(card.training.versions)
+    assert card.dataset.sha256 == datasets.load(card.dataset.name).sha256
+    assert card.licence
+    assert card.limits
+    assert set(card.files) == {cards.WEIGHTS, cards.ONNX}
+
+
+def test_the_tables_are_those_of_the_cards() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "tables.py", "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

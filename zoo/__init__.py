@@ -1,0 +1,82 @@
+"""The zoo: the models every PyTorch course teaches, trained, measured and exported.
+
+    import zoo
+
+    zoo.list_models()                       # the names
+    zoo.card("resnet")                      # what is known of it; no torch
+    model = zoo.load("resnet")              # nn.Module with trained weights
+    session = zoo.Session("resnet")         # ONNX Runtime; no torch
+    session.predict(images)                 # uint8 [batch, 28, 28, 1]
+
+Importing zoo imports neither torch nor onnxruntime.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zoo.cards import Card
+    from zoo.entry import Entry, ImageSpec, Recipe, TableSpec, TensorSpec
+    from zoo.errors import (
+        DataError,
+        DeviceError,
+        Interrupted,
+        UsageError,
+        VerificationError,
+        ZooError,
+    )
+    from zoo.pretrained import load
+    from zoo.session import Prediction, Session
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Card": "cards",
+    **dict.fromkeys(["Entry", "ImageSpec", "Recipe", "TableSpec", "TensorSpec"], "entry"),
+    **dict.fromkeys(
+        ["DataError", "DeviceError", "Interrupted", "UsageError", "VerificationError", "ZooError"],
+        "errors",
+    ),
+    "load": "pretrained",
+    "Prediction": "session",
+    "Session": "session",
+}
+
+__all__ = [  # noqa: RUF022 - the three functions first
+    "list_models", "card", "load", "Session", "Prediction", "Card", "Entry", "Recipe",
+    "ImageSpec", "TableSpec", "TensorSpec", "ZooError", "UsageError", "DataError", "DeviceError",
+    "VerificationError", "Interrupted",
+]  # fmt: skip
+
+
+def list_models() -> list[str]:
+    """Return the names of all models, sorted; `load` and the commands take them."""
+    from zoo import registry
+
+    return registry.names()
+
+
+def card(name: str | os.PathLike[str]) -> Card:
+    """Return the card of a shipped bundle, by name, or of any bundle, by path.
+
+    Raises:
+        UsageError: no such bundle. VerificationError: the card is damaged.
+    """
+    from zoo import cards
+
+    return cards.read(cards.locate(name))
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"zoo.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'zoo' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,61 @@
+"""Augmentation of a whole batch at once: a random affine map and a smooth elastic displacement.
+
+Source: P. Simard, D. Steinkraus, J. Platt, Best Practices for Convolutional Neural Networks
+Applied to Visual Document Analysis, 2003.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoo.entry import Recipe
+
+_NODES = 6  # the elastic field is drawn on 6 x 6 nodes and spread by Gaussians
+
+
+def augments(recipe: Recipe) -> bool:
+    """Say whether the recipe asks for any augmentation."""
+    return any((recipe.rotate, recipe.translate, recipe.scale, recipe.shear, recipe.elastic))
+
+
+def augment(images: Tensor, recipe: Recipe) -> Tensor:
+    """Deform each image in its own way; what comes in from outside the image is 0.
+
+    Draws from torch's global generator of the images' device.
+
+    Args:
+        images: float32 [N, C, H, W].
+        recipe: its rotate, translate, scale, shear and elastic.
+    """
+    n, _, height, width = images.shape
+    draw = torch.rand(6, n, device=images.device) * 2 - 1
+    angle = draw[0] * math.radians(recipe.rotate)
+    shear = torch.tan(draw[1] * math.radians(recipe.shear))
+    scale_x, scale_y = 1 + draw[2] * recipe.scale, 1 + draw[3] * recipe.scale
+    move_x, move_y = draw[4] * recipe.translate * 2 / width, draw[5] * recipe.translate * 2 / height
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    # rotation @ shear @ scale, then the move
+    rows = [
+        scale_x * cos, scale_y * (shear * cos - sin), move_x,
+        scale_x * sin, scale_y * (shear * sin + cos), move_y,
+    ]  # fmt: skip
+    theta = torch.stack(rows, dim=1).view(n, 2, 3)
+    grid = F.affine_grid(theta, [n, 1, height, width], align_corners=False)  # [N, H, W, 2]
+    if recipe.elastic:
+        noise = torch.randn(n, 2, _NODES, _NODES, device=images.device)
+        spread_y, spread_x = _spread(height, images.device), _spread(width, images.device)
+        field = spread_y @ noise @ spread_x.T * (recipe.elastic * 2 / width)  # [N, 2, H, W]
+        grid = grid + field.permute(0, 2, 3, 1)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def _spread(size: int, device: torch.device) -> Tensor:
+    """Return Gaussian weights [size, nodes]; rows of unit norm keep the field's variance at 1."""
+    nodes = torch.linspace(0, size - 1, _NODES, device=device)
+    pixels = torch.arange(size, device=device, dtype=torch.float32)
+    weights = torch.exp(-0.5 * ((pixels[:, None] - nodes) / (size / _NODES)) ** 2)
+    return F.normalize(weights, dim=1)

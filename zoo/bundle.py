@@ -1,0 +1,111 @@
+"""The end of a training: best weights, test figures, pictures, ONNX file and card."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from zoo import cards, export, hardware, metrics, plots
+from zoo.cards import Card, DatasetInfo, Training
+from zoo.checkpoint import Progress
+from zoo.datasets import Dataset
+from zoo.entry import Entry, Recipe
+from zoo.evaluate import run_torch
+from zoo.files import sha256, write_atomic
+from zoo.pipeline import Pipeline
+
+CURVES, CONFUSION = "curves.png", "confusion.png"
+PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "numpy")
+
+
+def finish(
+    run: Path,
+    entry: Entry,
+    data: Dataset,
+    network: nn.Module,
+    at: Progress,
+    device: torch.device,
+) -> Card:
+    """Turn a run whose training is over into a bundle; `network` holds the weights to keep.
+
+    Raises:
+        VerificationError: the exported graph does not agree with the network.
+        OSError: the folder cannot be written.
+    """
+    pipeline = Pipeline(network, data.spec, entry.task).to(device).eval()
+    outputs = run_torch(pipeline, data.test.inputs)
+    pipeline = pipeline.cpu()
+    weights = safetensors.torch.save(
+        {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    )
+    write_atomic(run / cards.WEIGHTS, weights)
+    graph, parity = export.export(
+        pipeline,
+        data.spec,
+        export.contract(entry.name, entry.task, data.labels, sha256(run / cards.WEIGHTS)),
+        data.test.inputs,
+    )
+    write_atomic(run / cards.ONNX, graph)
+    seconds = sum(log.seconds for log in at.history)
+    card = Card(
+        format=1,
+        name=entry.name,
+        title=entry.title,
+        lesson=entry.lesson,
+        task=entry.task,
+        labels=data.labels,
+        spec=data.spec,
+        inputs=(data.spec.tensor,),
+        outputs=export.outputs(entry.task, len(data.labels)),
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        test=metrics.measure(entry.task, outputs, data.test.targets),
+        validation=at.best or {},
+        confusion=metrics.confusion(entry.task, outputs, data.test.targets),
+        parity=parity,
+        dataset=DatasetInfo(
+            name=data.name,
+            source=data.source,
+            licence=data.licence,
+            sha256=data.sha256,
+            train=len(data.train.targets),
+            validation=len(data.validation.targets),
+            test=len(data.test.targets),
+        ),
+        recipe=at.recipe,
+        training=Training(
+            command=command(entry, at.recipe),
+            seconds=round(seconds, 2),
+            epoch=at.best_epoch,
+            images_per_second=round(len(data.train.targets) * len(at.history) / seconds, 1),
+            device=device.type,
+            hardware=torch.cuda.get_device_name(device)
+            if device.type == "cuda"
+            else hardware.processor(),
+            threads=torch.get_num_threads(),
+            versions=hardware.versions(*PACKAGES),
+        ),
+        files={name: sha256(run / name) for name in (cards.WEIGHTS, cards.ONNX)},
+        licence="Apache-2.0",
+        limits=entry.limits,
+    )
+    plots.curves(at.history, run / CURVES, entry.name)
+    if card.labels:
+        plots.confusion(card.confusion, card.labels, run / CONFUSION, f"{card.name} {card.score}")
+    else:
+        plots.predictions(outputs[:, 0], data.test.targets, run / CONFUSION, card.name)
+    cards.write(run, card)
+    print(f"{entry.name}: test {card.score}, bundle in {run}", file=sys.stderr)
+    return card
+
+
+def command(entry: Entry, recipe: Recipe) -> str:
+    """Return the command that runs this very recipe."""
+    text = f"zoo train {entry.name}"
+    for field in Recipe.__struct_fields__:
+        if (value := getattr(recipe, field)) != getattr(entry.recipe, field):
+            text += f" --set {field}={value}"
+    return text

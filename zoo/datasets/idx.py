@@ -1,0 +1,71 @@
+"""IDX files, the format of MNIST: a big-endian header, then the numbers; plain or gzipped.
+
+Header: two zero bytes, a type code, the number of dimensions, then one uint32 a dimension
+(http://yann.lecun.com/exdb/mnist/).
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.errors import DataError
+
+_PIECE = 1 << 24
+_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+def looks_like_idx(path: Path) -> bool:
+    """Say whether the name is that of an IDX file, gzipped or not."""
+    name = path.name.lower().removesuffix(".gz")
+    return ".idx" in name or name.endswith("-ubyte")
+
+
+def read(path: Path) -> NDArray[Any]:
+    """Read an IDX file into an array of its own type, in native byte order.
+
+    Raises:
+        DataError: no such file, not IDX, damaged, cut short, or longer than its header says.
+    """
+    try:
+        with path.open("rb") as raw:
+            zipped = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            if zipped:
+                with gzip.GzipFile(fileobj=raw) as file:
+                    return _parse(file, path)
+            return _parse(raw, path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except EOFError:
+        raise DataError(f"{path}: the gzip stream is cut short") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}: the gzip stream is damaged ({error})") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def _parse(file: IO[bytes] | gzip.GzipFile, path: Path) -> NDArray[Any]:
+    magic = file.read(4)
+    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _TYPES or magic[3] == 0:
+        raise DataError(f"{path}: not an IDX file (it begins with {magic.hex(' ') or 'nothing'})")
+    dtype, dimensions = np.dtype(_TYPES[magic[2]]), magic[3]
+    header = file.read(4 * dimensions)
+    if len(header) < 4 * dimensions:
+        raise DataError(f"{path}: the IDX header is cut short")
+    shape = struct.unpack(f">{dimensions}I", header)
+    expected = math.prod(shape) * dtype.itemsize
+    data = bytearray()  # in pieces: a header that lies must not reserve what it promises
+    while len(data) <= expected and (piece := file.read(min(_PIECE, expected + 1 - len(data)))):
+        data += piece
+    if len(data) != expected:
+        found = "more" if len(data) > expected else f"{len(data)}"
+        raise DataError(f"{path}: shape {shape} needs {expected} bytes of data, found {found}")
+    return np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="))

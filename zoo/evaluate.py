@@ -1,0 +1,91 @@
+"""Evaluation: a network or a bundle over a whole split, by torch or by ONNX Runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo import cards, datasets, metrics
+from zoo.datasets import Split
+from zoo.errors import VerificationError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_BATCH = 500
+
+
+class Evaluation(NamedTuple):
+    """Metrics over a split, the confusion matrix (empty in a regression), the raw outputs."""
+
+    metrics: dict[str, float]
+    confusion: tuple[tuple[int, ...], ...]
+    outputs: NDArray[np.float32]
+    device: str
+
+
+def run_torch(pipeline: nn.Module, inputs: NDArray[Any]) -> NDArray[np.float32]:
+    """Run a `zoo.pipeline.Pipeline` over raw inputs; return its first output.
+
+    Args:
+        pipeline: in eval mode, on the device where it shall run.
+        inputs: uint8 [n, H, W, C] or float32 [n, columns].
+
+    Returns:
+        float32 [n, classes] logits, or [n, 1] predictions.
+    """
+    import torch
+
+    device = next(pipeline.parameters()).device
+    with torch.inference_mode():
+        parts = [
+            pipeline(torch.from_numpy(inputs[at : at + _BATCH]).to(device))[0].float().cpu()
+            for at in range(0, len(inputs), _BATCH)
+        ]
+    outputs: NDArray[np.float32] = torch.cat(parts).numpy()
+    return outputs
+
+
+def evaluate(
+    bundle: Path,
+    split: Split | None = None,
+    engine: Literal["onnx", "torch"] = "onnx",
+    device: str = "auto",
+) -> Evaluation:
+    """Evaluate a bundle on a split; by default on the whole test set of its own dataset.
+
+    Raises:
+        VerificationError: the files are not those of the card, or the data is not the same.
+        DeviceError: the device is not there.
+    """
+    card = cards.read(bundle)
+    if split is None:
+        dataset = datasets.load(card.dataset.name)
+        if dataset.sha256 != card.dataset.sha256:
+            raise VerificationError(
+                f"bundle {bundle}: trained on other data named {card.dataset.name!r} "
+                f"(SHA-256 {card.dataset.sha256[:12]}..., here {dataset.sha256[:12]}...)"
+            )
+        split = dataset.test
+    if engine == "torch":
+        from zoo.devices import torch_device
+        from zoo.pipeline import Pipeline
+        from zoo.pretrained import load
+
+        place = torch_device(device)
+        pipeline = Pipeline(load(bundle), card.spec, card.task).eval().to(place)
+        outputs, device = run_torch(pipeline, split.inputs), place.type
+    else:
+        from zoo.session import Session
+
+        session = Session(bundle, device=device)
+        outputs, device = session.run(split.inputs)[0], session.device
+    return Evaluation(
+        metrics.measure(card.task, outputs, split.targets),
+        metrics.confusion(card.task, outputs, split.targets),
+        outputs,
+        device,
+    )

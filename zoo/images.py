@@ -1,0 +1,110 @@
+"""From an image file or its bytes to the uint8 array a model takes: the one path for all uses."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from zoo.entry import ImageSpec
+from zoo.errors import DataError
+
+Invert = Literal["auto", "yes", "no"]
+SUFFIXES = frozenset(
+    ".png .jpg .jpeg .jpe .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .pnm .ico .tga .avif".split()
+)
+#: Larger images are refused by their header, before anything is decoded.
+MAX_PIXELS = 64_000_000
+_ANIMATED = {"GIF", "PNG", "WEBP", "AVIF"}
+
+
+def decode(source: Path | bytes, spec: ImageSpec, invert: Invert = "auto") -> NDArray[np.uint8]:
+    """Decode one still image to what a model with this spec takes.
+
+    The camera's orientation is applied, transparency is laid on white, 16 bits become 8, an image
+    that is not square is padded with the colour of its border, then resized. With `invert`
+    "auto", a dark-on-light image is inverted if the model was trained on light-on-dark ones.
+
+    Returns:
+        uint8 [size, size, channels].
+
+    Raises:
+        DataError: missing, empty, damaged, animated or too large, and which of these.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's own size warning; see MAX_PIXELS
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+                array = _pixels(image, spec)
+    except FileNotFoundError:
+        raise DataError("no such file") from None
+    except IsADirectoryError:
+        raise DataError("is a folder, expected an image file") from None
+    except Image.DecompressionBombError:
+        raise DataError(f"too large: expected at most {MAX_PIXELS:,} pixels") from None
+    except UnidentifiedImageError:
+        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        raise DataError("not an image in a known format" if size else "empty file") from None
+    except DataError:
+        raise
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError) as error:
+        raise DataError(f"damaged image ({error})") from None
+    return fit(array, spec, invert)
+
+
+def fit(array: NDArray[np.uint8], spec: ImageSpec, invert: Invert = "auto") -> NDArray[np.uint8]:
+    """Invert an array [size, size, channels] if it is asked for, or if its ground is light."""
+    if invert == "yes" or (invert == "auto" and spec.background == "dark" and _light(array)):
+        return np.subtract(255, array, dtype=np.uint8)
+    return array
+
+
+def _pixels(image: Image.Image, spec: ImageSpec) -> NDArray[np.uint8]:
+    if image.width * image.height > MAX_PIXELS:
+        raise DataError(
+            f"{image.width}x{image.height} is too large: expected at most {MAX_PIXELS:,} pixels"
+        )
+    if image.format in _ANIMATED and getattr(image, "is_animated", False):
+        frames = getattr(image, "n_frames", 2)
+        raise DataError(f"animated ({frames} frames), expected one still image")
+    turned = ImageOps.exif_transpose(image)
+    if turned.mode.startswith("I"):  # 16 bits and more
+        deep = np.asarray(turned)
+        deep = deep // 257 if deep.max(initial=0) > 255 else deep
+        turned = Image.fromarray(deep.clip(0, 255).astype(np.uint8))
+    elif turned.mode == "F":
+        raise DataError("floating-point pixels, expected 8 or 16 bits")
+    elif "A" in turned.mode or "transparency" in turned.info:
+        turned = turned.convert("RGBA")
+        white = Image.new("RGBA", turned.size, "white")
+        turned = Image.alpha_composite(white, turned)
+    turned = turned.convert("L" if spec.channels == 1 else "RGB")
+    size = (spec.size, spec.size)
+    if turned.size != size:
+        if turned.width != turned.height:
+            turned = _square(turned)
+        turned = turned.resize(size, Image.Resampling.BILINEAR)  # antialiased when it shrinks
+    return np.asarray(turned).reshape(spec.size, spec.size, spec.channels)
+
+
+def _square(image: Image.Image) -> Image.Image:
+    edge = np.median(_border(np.asarray(image).reshape(image.height, image.width, -1)), axis=0)
+    fill: Any = tuple(int(value) for value in edge)
+    side = max(image.size)
+    padded = Image.new(image.mode, (side, side), fill[0] if len(fill) == 1 else fill)
+    padded.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return padded
+
+
+def _border(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the pixels of the border, [n, channels]."""
+    return np.concatenate([array[0], array[-1], array[1:-1, 0], array[1:-1, -1]])
+
+
+def _light(array: NDArray[np.uint8]) -> bool:
+    return float(_border(array).mean()) > 127.5

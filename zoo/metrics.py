@@ -1,0 +1,60 @@
+"""Metrics in NumPy: the one place where a published number is computed, whatever the engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.entry import Task
+
+
+def measure(task: Task, outputs: NDArray[Any], targets: NDArray[Any]) -> dict[str, float]:
+    """Measure outputs against targets.
+
+    Args:
+        task: decides which metrics there are.
+        outputs: float32, logits [n, classes] or predictions [n, 1].
+        targets: int64 [n] class numbers or float32 [n] values.
+
+    Returns:
+        accuracy (a share) and loss (mean cross-entropy, nats), or mse, mae and r2.
+    """
+    outputs = outputs.astype(np.float64)
+    if task == "regression":
+        error = outputs[:, 0] - targets
+        mse = float(np.mean(error**2))
+        return {
+            "mse": mse,
+            "mae": float(np.mean(np.abs(error))),
+            "r2": 1 - mse / float(np.var(targets.astype(np.float64))),
+        }
+    top = outputs.max(axis=1)
+    log_sum = top + np.log(np.exp(outputs - top[:, None]).sum(axis=1))
+    loss = float(np.mean(log_sum - outputs[np.arange(len(targets)), targets]))
+    return {"accuracy": float(np.mean(outputs.argmax(axis=1) == targets)), "loss": loss}
+
+
+def confusion(
+    task: Task, outputs: NDArray[Any], targets: NDArray[Any]
+) -> tuple[tuple[int, ...], ...]:
+    """Count rows of class i predicted as class j; empty in a regression.
+
+    Args:
+        task: decides whether there are classes.
+        outputs: logits [n, classes].
+        targets: int64 [n].
+    """
+    if task == "regression":
+        return ()
+    classes = outputs.shape[1]
+    counts = np.bincount(targets * classes + outputs.argmax(axis=1), minlength=classes**2)
+    return tuple(tuple(row) for row in counts.reshape(classes, classes).tolist())
+
+
+def better(task: Task, new: dict[str, float], old: dict[str, float] | None) -> bool:
+    """Say whether the new validation metrics are at least as good as the old ones."""
+    if old is None:
+        return True
+    return new["mse"] <= old["mse"] if task == "regression" else new["accuracy"] >= old["accuracy"]

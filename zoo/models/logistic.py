@@ -1,0 +1,39 @@
+"""Logistic regression: one neuron and a sigmoid. Lesson: logistic regression."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from zoo.entry import Entry, Recipe
+
+
+class Logistic(nn.Module):
+    """p = sigmoid(x w + b), over standardised columns.
+
+    `forward` returns the logit: BCEWithLogitsLoss takes the sigmoid inside, where it cannot
+    overflow, and the ONNX graph takes it at the end.
+    """
+
+    def __init__(self, columns: int = 30, outputs: int = 1) -> None:
+        super().__init__()
+        self.linear = nn.Linear(columns, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map float32 [N, columns] to logits [N, outputs]."""
+        logit: Tensor = self.linear(x)  # [N, 30] -> [N, 1]
+        return logit
+
+
+ENTRY = Entry(
+    name="logistic",
+    title="Logistic regression",
+    lesson="逻辑斯谛回归",
+    network=Logistic,
+    dataset="breast-cancer",
+    task="binary",
+    recipe=Recipe(
+        epochs=100, batch_size=57, optimizer="sgd", lr=0.1, momentum=0.9, weight_decay=0.01
+    ),
+    parameters=31,
+    limits="569 patients of one hospital; a teaching example, not for medical use.",
+)

@@ -1,0 +1,60 @@
+"""From the array a decoder returns to probabilities: the graph around the network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from zoo.entry import ImageSpec, Spec, Task
+
+
+def channels_first(images: Tensor) -> Tensor:
+    """Turn uint8 [N, H, W, C] into float32 [N, C, H, W], still 0 to 255."""
+    return images.permute(0, 3, 1, 2).to(torch.float32)
+
+
+class Normalise(nn.Module):
+    """(x - mean) / std; an image's mean and std are those of its pixels / 255."""
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        unit, shape = (255.0, (1, -1, 1, 1)) if isinstance(spec, ImageSpec) else (1.0, (1, -1))
+        self.register_buffer("shift", _column(spec.mean, unit, shape))
+        self.register_buffer("scale", _column(spec.std, unit, shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map float32 [N, C, H, W] or [N, columns] to the same shape."""
+        return (x - self.shift) / self.scale
+
+
+def _column(values: Sequence[float], unit: float, shape: tuple[int, ...]) -> Tensor:
+    return (torch.tensor(values, dtype=torch.float64) * unit).to(torch.float32).reshape(shape)
+
+
+class Pipeline(nn.Module):
+    """The whole model as it is served: raw input in, named outputs out, as on the card."""
+
+    def __init__(self, network: nn.Module, spec: Spec, task: Task) -> None:
+        super().__init__()
+        self.network = network
+        self.normalise = Normalise(spec)
+        self.image = isinstance(spec, ImageSpec)
+        self.task = task
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """Map the raw input to (logits, probabilities), or to (prediction,) in a regression.
+
+        inputs: uint8 [N, H, W, C] images or float32 [N, columns] features.
+        """
+        x = self.normalise(channels_first(inputs) if self.image else inputs)
+        y: Tensor = self.network(x)
+        if self.task == "regression":
+            return (y,)
+        if self.task == "binary":  # logits [0, z]: their softmax is [1 - sigmoid(z), sigmoid(z)]
+            y = torch.cat([torch.zeros_like(y), y], dim=1)
+        return y, torch.softmax(y, dim=1)

@@ -1,0 +1,107 @@
+"""Pictures: training curves, confusion matrix, predictions, contact sheets. PNG files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from zoo.checkpoint import EpochLog
+
+mpl.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "font.size": 10})
+_BLUE, _ORANGE = "#2563a8", "#c2571a"
+
+
+def curves(history: Sequence[EpochLog], path: Path, title: str) -> None:
+    """Draw loss and validation figure over the epochs."""
+    epochs = [log.epoch for log in history]
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    style = {"marker": "o", "markersize": 3} if len(epochs) < 40 else {}
+    left.plot(epochs, [log.loss for log in history], color=_BLUE, **style)
+    left.set(title="training loss", xlabel="epoch", yscale="log")
+    key = "accuracy" if "accuracy" in history[-1].validation else "r2"
+    values = [log.validation[key] for log in history]
+    if key == "accuracy":
+        values = [100 * value for value in values]
+    right.plot(epochs, values, color=_ORANGE, **style)
+    best = int(np.argmax(values))
+    right.annotate(
+        f"{values[best]:.4g}", (epochs[best], values[best]), (0, -14), textcoords="offset points",
+        ha="center", color=_ORANGE,
+    )  # fmt: skip
+    name = "validation accuracy, %" if key == "accuracy" else "validation R2"
+    right.set(title=name, xlabel="epoch")
+    if len(values) > 3:  # the first epochs would flatten the rest
+        low = float(np.percentile(values, 15))
+        right.set_ylim(
+            low - 0.1 * (max(values) - low) - 1e-3, max(values) + 0.15 * (max(values) - low) + 1e-3
+        )
+    for axes in (left, right):
+        axes.grid(alpha=0.25)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def confusion(
+    matrix: Sequence[Sequence[int]], labels: Sequence[str], path: Path, title: str
+) -> None:
+    """Draw a confusion matrix with its counts; the diagonal is left pale so that mistakes show."""
+    counts = np.array(matrix)
+    wrong = counts * (1 - np.eye(len(counts), dtype=int))
+    side = max(3.6, 0.5 * len(labels) + 1.4)
+    figure = Figure(figsize=(side + 0.4, side), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(wrong, cmap="Oranges", vmin=0, vmax=max(1, wrong.max() * 1.3))
+    for i, j in np.ndindex(*counts.shape):
+        if counts[i, j]:
+            weight = "bold" if i != j else "normal"
+            axes.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=8, weight=weight)
+    axes.set(title=title, xlabel="predicted", ylabel="true")
+    axes.set_xticks(range(len(labels)), labels, rotation=45 if max(map(len, labels)) > 3 else 0)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    _save(figure, path)
+
+
+def predictions(found: NDArray[Any], true: NDArray[Any], path: Path, title: str) -> None:
+    """Draw predicted over true values of a regression, with the line where they agree."""
+    figure = Figure(figsize=(4.4, 4), layout="constrained")
+    axes = figure.subplots()
+    ends = [min(found.min(), true.min()), max(found.max(), true.max())]
+    axes.plot(ends, ends, color="0.6", linewidth=1)
+    axes.scatter(true, found, s=14, color=_BLUE, alpha=0.7)
+    axes.set(title=f"{title}: test rows", xlabel="true", ylabel="predicted")
+    axes.grid(alpha=0.25)
+    _save(figure, path)
+
+
+def contact_sheet(
+    images: NDArray[np.uint8], captions: Sequence[str], right: Sequence[bool], path: Path
+) -> None:
+    """Draw small images in rows of ten, each with its caption; wrong ones in orange.
+
+    images: uint8 [n, height, width, channels].
+    """
+    columns = 10
+    rows = max(1, -(-len(images) // columns))
+    figure = Figure(figsize=(columns * 0.9, rows * 1.1), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, image, caption, good in zip(grid.flat, images, captions, right, strict=False):
+        axes.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255)
+        axes.set_title(caption, fontsize=8, color="black" if good else _ORANGE, pad=2)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, dpi=110, metadata={"Software": None})

@@ -1,0 +1,207 @@
+"""A session: ONNX Runtime over a bundle. No torch; the device asked for or an error.
+
+session = Session("cnn", device="auto")
+session.predict(images)                 # uint8 [batch, 28, 28, 1], any batch size
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from zoo import cards
+from zoo.devices import DEVICES
+from zoo.entry import ImageSpec
+from zoo.errors import DataError, DeviceError, VerificationError, unknown
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "mps": "CoreMLExecutionProvider",
+}
+_OPTIONS: dict[str, dict[str, str]] = {"cuda": {"cudnn_conv_algo_search": "HEURISTIC"}}
+#: Rows a run: enough to fill the cores, little enough to stay in their cache.
+_CHUNK = {"cpu": 256, "cuda": 4096, "mps": 1024}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of each row.
+
+    Attributes:
+        labels: the most probable class's name, a row; empty in a regression.
+        probabilities: float32 [batch, classes]; [batch, 0] in a regression.
+        indices: int64 [batch], the most probable class; empty in a regression.
+        values: float32 [batch], the predicted value; empty unless a regression.
+    """
+
+    labels: list[str]
+    probabilities: NDArray[np.float32]
+    indices: NDArray[np.int64]
+    values: NDArray[np.float32]
+
+
+class Session:
+    """A bundle, ready to predict.
+
+    Args:
+        name: a shipped bundle's name, or the path of a bundle.
+        device: "cuda" never runs on the CPU; "auto" takes CUDA if it works, else the CPU.
+        threads: of one run on the CPU; 0 takes all cores.
+
+    Attributes:
+        card: the bundle's card.
+        device: the device taken: "cpu", "cuda" or "mps".
+
+    Raises:
+        UsageError: no such bundle or device name.
+        VerificationError: the ONNX file is not the card's.
+        DeviceError: the device is not there, and why.
+    """
+
+    def __init__(
+        self, name: str | os.PathLike[str], *, device: str = "auto", threads: int = 0
+    ) -> None:
+        if device not in DEVICES:
+            raise unknown("device", device, DEVICES)
+        bundle = cards.locate(name)
+        self.card = cards.read(bundle)
+        try:
+            graph = (bundle / cards.ONNX).read_bytes()
+        except FileNotFoundError:
+            raise VerificationError(f"bundle {bundle}: {cards.ONNX} is missing") from None
+        if hashlib.sha256(graph).hexdigest() != self.card.files.get(cards.ONNX):
+            raise VerificationError(f"bundle {bundle}: {cards.ONNX} is not the file its card names")
+        self._session, self.device = _open(graph, device, threads)
+        self._input = self.card.inputs[0]
+        self._row = tuple(self._input.shape[1:])
+
+    def run(self, inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
+        """Run the graph over any number of rows; return its outputs, in the card's order.
+
+        Args:
+            inputs: exactly the card's input: dtype and all but the first dimension.
+
+        Raises:
+            DataError: another dtype or shape, or a number that is not finite.
+        """
+        spec = self._input
+        if inputs.dtype != spec.dtype or inputs.shape[1:] != self._row or inputs.ndim < 2:
+            raise DataError(
+                f"{spec.name}: expected {spec.dtype} {_shape(spec.shape)}, "
+                f"given {inputs.dtype} {_shape(inputs.shape)}"
+            )
+        if spec.dtype == "float32" and not np.isfinite(inputs).all():
+            raise DataError(f"{spec.name}: expected finite numbers, given NaN or infinity")
+        chunk = _CHUNK[self.device]
+        if len(inputs) <= chunk:
+            return self._run(inputs)
+        parts = [self._run(inputs[at : at + chunk]) for at in range(0, len(inputs), chunk)]
+        return [np.concatenate(group) for group in zip(*parts, strict=True)]
+
+    def _run(self, inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
+        rows = len(inputs)
+        if self.device == "cuda":  # power-of-two batches: cuDNN tunes each size once
+            padded = 1 << max(rows - 1, 0).bit_length()
+            inputs = np.pad(inputs, [(0, padded - rows)] + [(0, 0)] * (inputs.ndim - 1))
+        found = self._session.run(None, {self._input.name: np.ascontiguousarray(inputs)})
+        return [output[:rows] for output in found]
+
+    def predict(self, inputs: NDArray[Any]) -> Prediction:
+        """Predict any number of rows.
+
+        Args:
+            inputs: uint8 [batch, height, width, channels] images or float32 [batch, columns]
+                features, as the card says; a grey image may leave the channels out.
+
+        Raises:
+            DataError: see `run`.
+        """
+        spec = self.card.spec
+        if isinstance(spec, ImageSpec) and spec.channels == 1 and inputs.ndim == 3:
+            inputs = inputs[..., np.newaxis]
+        outputs = self.run(inputs)
+        if self.card.task == "regression":
+            nothing = np.empty((len(inputs), 0), np.float32)
+            return Prediction([], nothing, np.empty(0, np.int64), outputs[0][:, 0])
+        indices = outputs[1].argmax(axis=1).astype(np.int64)
+        labels = [self.card.labels[index] for index in indices]
+        return Prediction(labels, outputs[1], indices, np.empty(0, np.float32))
+
+
+def cpu_session(graph: bytes, threads: int = 0) -> ort.InferenceSession:
+    """Open a bare ONNX Runtime session on the CPU."""
+    return ort.InferenceSession(graph, _session_options(threads), providers=[PROVIDERS["cpu"]])
+
+
+def _session_options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4  # what goes wrong is told in our own words
+    return options
+
+
+def _open(graph: bytes, device: str, threads: int) -> tuple[ort.InferenceSession, str]:
+    if device in ("auto", "cuda"):
+        reason = cuda_missing()
+        if reason is None:
+            session = _open_provider(graph, "cuda", threads)
+            if session is not None:
+                return session, "cuda"
+            reason = "ONNX Runtime's CUDA provider did not start (zoo doctor helps)"
+            if device == "auto":
+                print(f"device auto: the CPU, since {reason}", file=sys.stderr)
+        if device == "cuda":
+            raise DeviceError(f"device 'cuda' was asked for and is not there: {reason}")
+    if device == "mps":
+        session = _open_provider(graph, "mps", threads)
+        if session is None:
+            raise DeviceError("device 'mps' was asked for and is not there: no CoreML provider")
+        return session, "mps"
+    return cpu_session(graph, threads), "cpu"
+
+
+def _open_provider(graph: bytes, device: str, threads: int) -> ort.InferenceSession | None:
+    """Open a session whose first provider really is the device's, or return None."""
+    provider = PROVIDERS[device]
+    if provider not in ort.get_available_providers():
+        return None
+    if device == "cuda" and hasattr(ort, "preload_dlls"):
+        ort.preload_dlls(directory="")  # torch's own CUDA wheels, without importing torch
+    options = _OPTIONS.get(device, {})
+    try:
+        session = ort.InferenceSession(
+            graph,
+            _session_options(threads),
+            providers=[(provider, options), PROVIDERS["cpu"]],
+        )
+    except Exception:
+        return None
+    return session if session.get_providers()[0] == provider else None
+
+
+def cuda_missing() -> str | None:
+    """Return why CUDA cannot be used, or None if a driver and a GPU are there."""
+    if PROVIDERS["cuda"] not in ort.get_available_providers():
+        return f"this onnxruntime {ort.__version__} is built without CUDA"
+    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        driver = ctypes.CDLL(library)
+    except OSError:
+        return f"no NVIDIA driver ({library})"
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or not count:
+        return "the NVIDIA driver finds no GPU"
+    return None
+
+
+def _shape(shape: tuple[int | str, ...]) -> str:
+    return "[" + ", ".join(str(size) for size in shape) + "]"

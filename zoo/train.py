@@ -1,0 +1,282 @@
+"""Training: one loop for every model and device, in the order of the notes.
+
+    zoo train cnn
+
+Data, model, loss and optimizer; then forward, loss, zero the gradients, backward, step. Each step
+draws its randomness from (seed, step) alone and the checkpoint holds all the rest, so a training
+that was killed and resumed ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from zoo import augment, bundle, cards, checkpoint, datasets, metrics, registry
+from zoo.checkpoint import EpochLog, Progress
+from zoo.devices import torch_device
+from zoo.entry import Entry, ImageSpec, Recipe
+from zoo.errors import Interrupted, UsageError, ZooError
+from zoo.evaluate import run_torch
+from zoo.files import write_atomic
+from zoo.pipeline import Normalise, Pipeline, channels_first
+from zoo.progress import Bar
+
+LOG = "log.jsonl"
+#: Seconds between checkpoints, at epochs' ends; a stop by signal writes one at its very step.
+CHECKPOINT_EVERY = 2.0
+
+
+def train(name: str, recipe: Recipe, run: Path, *, device: str = "auto") -> Path:
+    """Train a model by a recipe into a run folder, which ends as a bundle.
+
+    Args:
+        name: a model of the registry.
+        recipe: `registry.get(name).recipe`, or `.replace(...)` of it.
+        run: the folder to write; made if missing.
+        device: "auto", "cpu", "cuda" or "mps".
+
+    Returns:
+        `run`.
+
+    Raises:
+        UsageError: unknown model, or the folder already holds a run.
+        DeviceError: the device is not there.
+        Interrupted: Ctrl-C or SIGTERM; a checkpoint of this very step is left.
+        ZooError: the loss is no longer finite.
+    """
+    entry = registry.get(name)
+    if (run / checkpoint.NAME).exists() or (run / cards.CARD).exists():
+        raise UsageError(f"{run} already holds a run: resume it, or give another folder")
+    return _train(entry, Progress(model=name, recipe=recipe), {}, run, torch_device(device))
+
+
+def resume(run: Path, *, name: str | None = None, device: str = "auto") -> Path:
+    """Go on with a training from its last checkpoint, to the same end as without the stop.
+
+    Raises:
+        UsageError: no checkpoint, or one of another model than `name`. Else as `train`.
+    """
+    progress, tensors = checkpoint.load(run)
+    if name is not None and progress.model != name:
+        raise UsageError(f"{run} holds a checkpoint of model {progress.model!r}, not of {name!r}")
+    return _train(registry.get(progress.model), progress, tensors, run, torch_device(device))
+
+
+def _train(
+    entry: Entry,
+    at: Progress,
+    saved: dict[str, dict[str, Tensor]],
+    run: Path,
+    device: torch.device,
+) -> Path:
+    recipe = at.recipe
+    run.mkdir(parents=True, exist_ok=True)
+    _deterministic(device)
+
+    # Data: whole in memory, on the device.
+    data = datasets.load(entry.dataset)
+    inputs = torch.from_numpy(data.train.inputs).to(device)
+    targets = torch.from_numpy(data.train.targets).to(device)
+    image = isinstance(data.spec, ImageSpec)
+    normalise = Normalise(data.spec).to(device)
+    steps_per_epoch = math.ceil(len(inputs) / recipe.batch_size)
+    steps = recipe.epochs * steps_per_epoch
+
+    # Model.
+    torch.manual_seed(recipe.seed)
+    network = entry.build(data.spec, len(data.labels)).to(device)
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.average))
+
+    # Loss and optimizer.
+    criterion = _criterion(entry, recipe)
+    optimizer = _optimizer(network, recipe)
+
+    best: dict[str, Tensor] = saved.get("best", {})
+    if saved:
+        network.load_state_dict(saved["network"])
+        average.load_state_dict(saved["average"])
+        checkpoint.load_optimizer(optimizer, saved.get("optimizer", {}))
+
+    def save() -> None:
+        groups = {"network": network.state_dict(), "average": average.state_dict(), "best": best}
+        groups["optimizer"] = checkpoint.optimizer_tensors(optimizer)
+        checkpoint.save(run, at, groups)
+        log = b"".join(msgspec.json.encode(line) + b"\n" for line in at.history)
+        write_atomic(run / LOG, log)
+
+    print(f"train {entry.name} on {device} into {run}", file=sys.stderr)
+    saved_at = time.monotonic()
+    save()  # an output that cannot be written is known before the first step
+    with _stop_signals() as stopped, Bar(f"train {entry.name}", steps * recipe.batch_size) as bar:
+        bar.advance(at.step * recipe.batch_size, "")
+        while at.step < steps:
+            epoch, done = divmod(at.step, steps_per_epoch)
+            batches = _order(len(inputs), recipe.seed, epoch).to(device).split(recipe.batch_size)
+            loss_sum = torch.tensor(at.loss_sum, dtype=torch.float64, device=device)
+            began = time.perf_counter()
+            network.train()
+            for batch in batches[done:]:
+                if stopped():
+                    break
+                torch.manual_seed(recipe.seed * 1_000_003 + at.step)
+                x, y = inputs[batch], targets[batch]
+                if image:
+                    x = channels_first(x)
+                if augment.augments(recipe):
+                    x = augment.augment(x, recipe)
+                lr = recipe.lr * _schedule(recipe, at.step / steps)
+                for group in optimizer.param_groups:
+                    group["lr"] = lr
+
+                outputs = network(normalise(x))  # forward
+                loss = criterion(outputs, y)  # loss
+                optimizer.zero_grad()  # zero the gradients
+                loss.backward()  # backward
+                if recipe.clip_norm:
+                    nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
+                optimizer.step()  # step
+
+                if recipe.average:
+                    average.update_parameters(network)
+                loss_sum += loss.detach()
+                at.step += 1
+                bar.advance(recipe.batch_size, f"epoch {epoch + 1} {_note(at.history)}")
+            at.loss_sum = loss_sum.item()
+            at.seconds += time.perf_counter() - began
+            if at.step < (epoch + 1) * steps_per_epoch:
+                save()
+                raise Interrupted(
+                    f"interrupted at step {at.step} of {steps}; go on with: "
+                    f"zoo train {entry.name} --resume {run}"
+                )
+
+            kept: nn.Module = average.module if recipe.average else network
+            pipeline = Pipeline(kept, data.spec, entry.task).to(device).eval()
+            outputs_seen = run_torch(pipeline, data.validation.inputs)
+            found = metrics.measure(entry.task, outputs_seen, data.validation.targets)
+            if not all(map(math.isfinite, (at.loss_sum, *found.values()))):
+                raise ZooError(
+                    f"training of {entry.name} diverged in epoch {epoch + 1} (loss "
+                    f"{at.loss_sum / steps_per_epoch}): try a lower lr than {recipe.lr:g}, or "
+                    f"clip_norm"
+                )
+            if recipe.keep == "last" or metrics.better(entry.task, found, at.best):
+                at.best, at.best_epoch = found, epoch + 1
+                best = {key: tensor.clone() for key, tensor in kept.state_dict().items()}
+            at.history.append(
+                EpochLog(
+                    epoch=epoch + 1,
+                    loss=at.loss_sum / steps_per_epoch,
+                    lr=lr,
+                    validation=found,
+                    seconds=at.seconds,
+                    images_per_second=len(inputs) / at.seconds,
+                )
+            )
+            at.loss_sum = at.seconds = 0.0
+            if at.step == steps or time.monotonic() - saved_at > CHECKPOINT_EVERY:
+                save()
+                saved_at = time.monotonic()
+            if (epoch + 1) % math.ceil(recipe.epochs / 30) == 0 or at.step == steps:
+                bar.line(f"epoch {epoch + 1:3d} of {recipe.epochs}: {_note(at.history)}")
+
+    network.load_state_dict(best)
+    bundle.finish(run, entry, data, network.eval(), at, device)
+    return run
+
+
+def _order(rows: int, seed: int, epoch: int) -> Tensor:
+    """Return the epoch's order of the rows: a function of seed and epoch alone."""
+    return torch.randperm(rows, generator=torch.Generator().manual_seed(seed * 10_007 + epoch))
+
+
+def _schedule(recipe: Recipe, done: float) -> float:
+    """Return the share of the peak learning rate after a share `done` of all steps."""
+    if recipe.schedule == "constant":
+        return 1.0
+    if done < recipe.warmup:
+        return 0.04 + 0.96 * (1 - math.cos(math.pi * done / recipe.warmup)) / 2
+    return (1 + math.cos(math.pi * (done - recipe.warmup) / (1 - recipe.warmup))) / 2
+
+
+def _criterion(entry: Entry, recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
+    if entry.task == "regression":
+        return lambda outputs, y: F.mse_loss(outputs[:, 0], y)
+    if entry.task == "binary":
+        return lambda logits, y: F.binary_cross_entropy_with_logits(logits[:, 0], y.float())
+    return nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+
+
+def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    # Biases are not decayed; one fused kernel updates all parameters.
+    weights = [p for p in network.parameters() if p.ndim > 1]
+    biases = [p for p in network.parameters() if p.ndim <= 1]
+    groups: list[dict[str, Any]] = [
+        {"params": weights, "weight_decay": recipe.weight_decay},
+        {"params": biases, "weight_decay": 0.0},
+    ]
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
+    momentum = recipe.momentum
+    return torch.optim.SGD(
+        groups, lr=recipe.lr, momentum=momentum, nesterov=momentum > 0, fused=True
+    )
+
+
+def _note(history: list[EpochLog]) -> str:
+    if not history:
+        return ""
+    last = history[-1]
+    found = last.validation
+    value = (
+        f"validation {100 * found['accuracy']:.2f} %"
+        if "accuracy" in found
+        else f"validation R2 {found['r2']:.4f}"
+    )
+    return f"loss {last.loss:.4g}, {value}, {last.images_per_second:,.0f} rows/s"
+
+
+def _deterministic(device: torch.device) -> None:
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[], bool]]:
+    """Catch the first SIGINT or SIGTERM and yield the question whether one came."""
+    came: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False  # signals reach the main thread alone
+        return
+    before: dict[int, Any] = {}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def note(number: int, frame: object) -> None:
+        came.append(number)
+        restore()  # the second one ends the program at once
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(came)
+    finally:
+        restore()
