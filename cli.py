@@ -248,11 +248,11 @@ def train(
     if resume is not None:
         if changes or out is not None:
             raise UsageError("--resume takes the recipe and the folder of the run, no others")
-        run = training.resume(resume, name=model, device=device)
+        run = training.resume(resume, name=model, device=device.value)
     else:
         assert model is not None
         recipe = registry.get(model).recipe.replace(**changes)
-        run = training.train(model, recipe, out or _free(Path("runs") / model), device=device)
+        run = training.train(model, recipe, out or _free(Path("runs") / model), device=device.value)
     print(run)
 
 
@@ -281,7 +281,7 @@ def evaluate(
 
     bundle = cards.locate(model)
     card = cards.read(bundle)
-    found = measure(bundle, engine=engine.value, device=device)
+    found = measure(bundle, engine=engine.value, device=device.value)
     if plot is not None:
         with needs_extra("train", "--plot"):
             from zoo import plots
@@ -361,7 +361,7 @@ def predict(
 
     if output is not None and json:
         raise UsageError("--json prints to stdout, -o writes a file: give one of them")
-    session = Session(model, device=device)
+    session = Session(model, device=device.value)
     kept = sinks.Collect() if json else None
     if output is None:
         sink: sinks.Sink = kept or sinks.Table()
@@ -398,7 +398,7 @@ def verify(
     verdicts = []
     bundles = [cards.locate(model) for model in models or cards.shipped()]
     for bundle in bundles:
-        verdict = check(bundle, device=device)
+        verdict = check(bundle, device=device.value)
         verdicts.append(verdict)
         if not json:
             print(
@@ -444,7 +444,7 @@ def demo(
     """Take the tour: train, export, prove the export, predict real digits, write a report."""
     from serve.demo import demo as tour
 
-    report = tour(out, epochs=epochs, device=device)
+    report = tour(out, epochs=epochs, device=device.value)
     print(report)
     print(
         f"open the report in a browser, then try:\n"

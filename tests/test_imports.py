@@ -61,14 +61,21 @@ def test_nothing_in_zoo_imports_serve_or_cli() -> None:
             assert not line.strip().startswith(("import serve", "from serve", "import cli")), path
 
 
-def test_the_wheel_holds_exactly_zoo_serve_and_cli(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built as for a release."""
+    folder = tmp_path_factory.mktemp("dist")
     subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
         cwd=ROOT,
         check=True,
         capture_output=True,
     )
-    (wheel,) = tmp_path.glob("*.whl")
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+def test_the_wheel_holds_exactly_zoo_serve_and_cli(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"zoo", "serve", "cli.py"}
@@ -79,14 +86,7 @@ def test_the_wheel_holds_exactly_zoo_serve_and_cli(tmp_path: Path) -> None:
     assert not [name for name in names if "checkpoint.safetensors" in name]
 
 
-def test_an_installed_wheel_finds_its_weights(tmp_path: Path) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
-    (wheel,) = tmp_path.glob("*.whl")
+def test_an_installed_wheel_finds_its_weights(wheel: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)
     code = f"import sys; sys.path.insert(0, {str(site)!r}); import zoo; print(zoo.__file__)\n"

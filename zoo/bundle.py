@@ -92,7 +92,7 @@ def finish(
         licence="Apache-2.0",
         limits=entry.limits,
     )
-    plots.curves(at.history, run / CURVES, entry.name)
+    plots.curves(at.history, at.best_epoch, run / CURVES, entry.name)
     if card.labels:
         plots.confusion(card.confusion, card.labels, run / CONFUSION, f"{card.name} {card.score}")
     else:

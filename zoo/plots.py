@@ -17,31 +17,24 @@ mpl.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "font
 _BLUE, _ORANGE = "#2563a8", "#c2571a"
 
 
-def curves(history: Sequence[EpochLog], path: Path, title: str) -> None:
-    """Draw loss and validation figure over the epochs."""
+def curves(history: Sequence[EpochLog], kept: int, path: Path, title: str) -> None:
+    """Draw loss and validation figure over the epochs; `kept` is the epoch whose weights stayed."""
     epochs = [log.epoch for log in history]
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     style = {"marker": "o", "markersize": 3} if len(epochs) < 40 else {}
     left.plot(epochs, [log.loss for log in history], color=_BLUE, **style)
     left.set(title="training loss", xlabel="epoch", yscale="log")
-    key = "accuracy" if "accuracy" in history[-1].validation else "r2"
-    values = [log.validation[key] for log in history]
-    if key == "accuracy":
-        values = [100 * value for value in values]
+    key, unit, name = ("accuracy", 100, "validation accuracy, %")
+    if key not in history[-1].validation:
+        key, unit, name = ("r2", 1, "validation R2")
+    values = [unit * log.validation[key] for log in history]
     right.plot(epochs, values, color=_ORANGE, **style)
-    best = int(np.argmax(values))
-    right.annotate(
-        f"{values[best]:.4g}", (epochs[best], values[best]), (0, -14), textcoords="offset points",
-        ha="center", color=_ORANGE,
-    )  # fmt: skip
-    name = "validation accuracy, %" if key == "accuracy" else "validation R2"
-    right.set(title=name, xlabel="epoch")
+    right.axvline(kept, color="0.6", linewidth=1, zorder=0)
+    right.set(title=f"{name}: {values[kept - 1]:.4g} (epoch {kept})", xlabel="epoch")
     if len(values) > 3:  # the first epochs would flatten the rest
-        low = float(np.percentile(values, 15))
-        right.set_ylim(
-            low - 0.1 * (max(values) - low) - 1e-3, max(values) + 0.15 * (max(values) - low) + 1e-3
-        )
+        low, high = float(np.percentile(values, 15)), max(values)
+        right.set_ylim(low - 0.1 * (high - low) - 1e-3, high + 0.1 * (high - low) + 1e-3)
     for axes in (left, right):
         axes.grid(alpha=0.25)
         axes.xaxis.get_major_locator().set_params(integer=True)

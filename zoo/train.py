@@ -9,6 +9,7 @@ that was killed and resumed ends with the same bytes.
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import signal
@@ -24,7 +25,6 @@ import msgspec
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from zoo import augment, bundle, cards, checkpoint, datasets, metrics, registry
 from zoo.checkpoint import EpochLog, Progress
@@ -39,6 +39,8 @@ from zoo.progress import Bar
 LOG = "log.jsonl"
 #: Seconds between checkpoints, at epochs' ends; a stop by signal writes one at its very step.
 CHECKPOINT_EVERY = 2.0
+#: Steps between two looks at the loss.
+_SHOW_EVERY = 20
 
 
 def train(name: str, recipe: Recipe, run: Path, *, device: str = "auto") -> Path:
@@ -100,7 +102,7 @@ def _train(
     # Model.
     torch.manual_seed(recipe.seed)
     network = entry.build(data.spec, len(data.labels)).to(device)
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.average))
+    average = copy.deepcopy(network)
 
     # Loss and optimizer.
     criterion = _criterion(entry, recipe)
@@ -128,7 +130,7 @@ def _train(
             epoch, done = divmod(at.step, steps_per_epoch)
             batches = _order(len(inputs), recipe.seed, epoch).to(device).split(recipe.batch_size)
             loss_sum = torch.tensor(at.loss_sum, dtype=torch.float64, device=device)
-            began = time.perf_counter()
+            began, first = time.perf_counter(), at.step
             network.train()
             for batch in batches[done:]:
                 if stopped():
@@ -152,10 +154,13 @@ def _train(
                 optimizer.step()  # step
 
                 if recipe.average:
-                    average.update_parameters(network)
+                    _blend(average, network, recipe.average, at.step)
                 loss_sum += loss.detach()
                 at.step += 1
-                bar.advance(recipe.batch_size, f"epoch {epoch + 1} {_note(at.history)}")
+                if at.step % _SHOW_EVERY == 0:  # reading the loss waits for the device
+                    speed = (at.step - first) * recipe.batch_size / (time.perf_counter() - began)
+                    note = f"epoch {epoch + 1}: loss {loss.item():.4f}, {speed:,.0f} rows/s"
+                    bar.advance(_SHOW_EVERY * recipe.batch_size, f"{note}{_found(at.history)}")
             at.loss_sum = loss_sum.item()
             at.seconds += time.perf_counter() - began
             if at.step < (epoch + 1) * steps_per_epoch:
@@ -165,7 +170,7 @@ def _train(
                     f"zoo train {entry.name} --resume {run}"
                 )
 
-            kept: nn.Module = average.module if recipe.average else network
+            kept = average if recipe.average else network
             pipeline = Pipeline(kept, data.spec, entry.task).to(device).eval()
             outputs_seen = run_torch(pipeline, data.validation.inputs)
             found = metrics.measure(entry.task, outputs_seen, data.validation.targets)
@@ -193,7 +198,10 @@ def _train(
                 save()
                 saved_at = time.monotonic()
             if (epoch + 1) % math.ceil(recipe.epochs / 30) == 0 or at.step == steps:
-                bar.line(f"epoch {epoch + 1:3d} of {recipe.epochs}: {_note(at.history)}")
+                bar.line(
+                    f"epoch {epoch + 1:3d} of {recipe.epochs}: loss {at.history[-1].loss:.4g}, "
+                    f"{at.history[-1].images_per_second:,.0f} rows/s{_found(at.history)}"
+                )
 
     network.load_state_dict(best)
     bundle.finish(run, entry, data, network.eval(), at, device)
@@ -212,6 +220,16 @@ def _schedule(recipe: Recipe, done: float) -> float:
     if done < recipe.warmup:
         return 0.04 + 0.96 * (1 - math.cos(math.pi * done / recipe.warmup)) / 2
     return (1 + math.cos(math.pi * (done - recipe.warmup) / (1 - recipe.warmup))) / 2
+
+
+@torch.no_grad()
+def _blend(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
+    """Move the averaged weights towards the network's; faster at first, when they are far."""
+    decay = min(decay, (1 + step) / (10 + step))
+    for kept, new in zip(average.parameters(), network.parameters(), strict=True):
+        kept.lerp_(new, 1 - decay)
+    for held, current in zip(average.buffers(), network.buffers(), strict=True):
+        held.copy_(current)
 
 
 def _criterion(entry: Entry, recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
@@ -238,17 +256,14 @@ def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     )
 
 
-def _note(history: list[EpochLog]) -> str:
+def _found(history: list[EpochLog]) -> str:
+    """Say what the last epoch reached on the validation split."""
     if not history:
         return ""
-    last = history[-1]
-    found = last.validation
-    value = (
-        f"validation {100 * found['accuracy']:.2f} %"
-        if "accuracy" in found
-        else f"validation R2 {found['r2']:.4f}"
-    )
-    return f"loss {last.loss:.4g}, {value}, {last.images_per_second:,.0f} rows/s"
+    found = history[-1].validation
+    if "accuracy" in found:
+        return f", validation {100 * found['accuracy']:.2f} %"
+    return f", validation R2 {found['r2']:.4f}"
 
 
 def _deterministic(device: torch.device) -> None:
