@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from zoo import cards
-from zoo.errors import ZooError
+from zoo.errors import VerificationError
 from zoo.evaluate import evaluate
 
 #: Another processor may round a borderline row to the other side: two rows in 10,000.
@@ -29,6 +29,9 @@ def verify(bundle: Path, device: str = "auto") -> Verdict:
 
     Returns:
         The verdict; a bundle that fails is no exception but a verdict with its problem.
+
+    Raises:
+        DeviceError: the device is not there.
     """
     name, claimed, measured = bundle.name, "", ""
     try:
@@ -46,6 +49,6 @@ def verify(bundle: Path, device: str = "auto") -> Verdict:
                     name, claimed, measured,
                     f"{key} is {found.metrics.get(key)}, the card says {value}",
                 )  # fmt: skip
-    except ZooError as error:
+    except VerificationError as error:
         return Verdict(name, claimed, measured, str(error))
     return Verdict(name, claimed, measured, "")
