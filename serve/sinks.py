@@ -103,8 +103,10 @@ def open_file(path: Path) -> Iterator[Sink]:
         with part.open("w", newline="", encoding="utf-8") as file:
             yield _Csv(file) if suffix == ".csv" else _Jsonl(file)
         part.replace(path)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, str(part)):
+            error.filename = str(path)
         raise
 
 

@@ -207,7 +207,7 @@ def test_bad_input_is_one_clear_line(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
 def test_a_full_disk_is_said_so_and_keeps_what_was_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, zoo_cli: Callable[..., Any]
 ) -> None:
     """A real full device: the temporary file is a link to /dev/full."""
     from zoo.files import write_atomic
@@ -219,6 +219,8 @@ def test_a_full_disk_is_said_so_and_keeps_what_was_there(
         write_atomic(path, b"new" * 10_000)
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["card.json"]
+    assert zoo_cli("export", "linear", "-o", "/dev/full").exit_code == 1
+    assert Path("/dev/full").is_char_device(), "a device is written to, not replaced"
 
 
 def test_without_out_a_free_folder_is_taken(zoo_cli: Callable[..., Any]) -> None:

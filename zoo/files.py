@@ -15,6 +15,9 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     """
     if isinstance(data, str):
         data = data.encode()
+    if path.exists() and not path.is_file():  # /dev/stdout, a named pipe: nothing to rename over
+        path.write_bytes(data)
+        return
     part = path.with_name(f".{path.name}.part")
     try:
         with part.open("wb") as file:
@@ -22,8 +25,10 @@ def write_atomic(path: Path, data: bytes | str) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # the file that was asked for, in every message
         raise
     if os.name == "posix":  # the rename itself must survive a power cut
         folder = os.open(path.parent, os.O_RDONLY)
