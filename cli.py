@@ -43,6 +43,13 @@ class Inversion(StrEnum):
     no = "no"
 
 
+class LogFormat(StrEnum):
+    """How the access log is written."""
+
+    text = "text"
+    json = "json"
+
+
 class _Zoo(TyperGroup):
     """Turns errors into one line and the right exit code; `--debug` shows the traceback."""
 
@@ -342,16 +349,22 @@ def predict(
     model: Bundle,
     inputs: Annotated[
         list[str],
-        typer.Argument(help="Image files, folders, globs, .npy, IDX; .csv for tables."),
+        typer.Argument(
+            help="Image files, folders, globs, .zip, .tar, .npy, .npz, IDX, .parquet; - reads "
+            "paths from stdin. Tables: .csv, .npy, .npz, .parquet."
+        ),
     ],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="Write .csv or .jsonl."),
+        typer.Option("-o", "--output", metavar="FILE", help="Write .csv, .jsonl or .parquet."),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 1,
     invert: Annotated[
         Inversion, typer.Option(help="Invert images; auto: those that are dark on light.")
     ] = Inversion.auto,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a job that was killed; needs -o.")
+    ] = False,
     device: DeviceOption = Device.auto,
     json: Json = False,
 ) -> None:
@@ -361,14 +374,19 @@ def predict(
 
     if output is not None and json:
         raise UsageError("--json prints to stdout, -o writes a file: give one of them")
+    if resume and output is None:
+        raise UsageError("--resume goes on with a file: give the same -o as before")
     session = Session(model, device=device.value)
     kept = sinks.Collect() if json else None
     if output is None:
         sink: sinks.Sink = kept or sinks.Table()
         tally = batch.run(session, inputs, sink, top=top, invert=invert.value)
     else:
-        with sinks.open_file(output) as sink:
-            tally = batch.run(session, inputs, sink, top=top, invert=invert.value)
+        weights = session.card.files
+        what = {"files": weights, "inputs": inputs, "top": top, "invert": invert.value}
+        job = sinks.Job(output, what, resume)
+        with job.open() as sink:
+            tally = batch.run(session, inputs, sink, top=top, invert=invert.value, skip=job.done)
     if kept is not None:
         sinks.print_json({"model": session.card.name, "device": session.device, "rows": kept.rows})
     sys.stdout.flush()
@@ -412,6 +430,91 @@ def verify(
     bad = [verdict.name for verdict in verdicts if verdict.problem]
     if bad or not verdicts:
         raise VerificationError(f"verification failed: {', '.join(bad) or 'no bundle found'}")
+
+
+@app.command()
+def serve(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(help="Names or paths of bundles.  [default: all shipped models]"),
+    ] = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    device: DeviceOption = Device.auto,
+    threads: Annotated[int, typer.Option(min=0, help="Of a model's run; 0: all cores.")] = 1,
+    max_batch: Annotated[int, typer.Option(min=1, help="Rows in a batch.")] = 64,
+    max_queue: Annotated[int, typer.Option(min=1, help="Requests that may wait, a model.")] = 512,
+    timeout: Annotated[float, typer.Option(min=0.01, help="Seconds for a request.")] = 10.0,
+    max_body: Annotated[int, typer.Option(min=1, help="Bytes of a body.")] = 16_000_000,
+    access_log: Annotated[bool, typer.Option(help="One line a request on stderr.")] = True,
+    log_format: Annotated[LogFormat, typer.Option(help="Of the access log.")] = LogFormat.text,
+) -> None:
+    """Serve models over HTTP: the Open Inference Protocol V2, and a page to draw digits on."""
+    from serve.options import Options
+    from serve.server import bind
+    from serve.server import serve as run
+    from zoo import cards
+
+    options = Options(
+        models=tuple(models or cards.shipped()),
+        device=device.value,
+        threads=threads,
+        max_batch=max_batch,
+        max_queue=max_queue,
+        timeout=timeout,
+        max_body=max_body,
+        log=log_format.value if access_log else "off",
+    )
+    for model in options.models:
+        cards.read(cards.locate(model))
+    listener = bind(host, port)
+    shown = f"[{host}]" if ":" in host else host
+    print(f"http://{shown}:{listener.getsockname()[1]}/", flush=True)
+    run(options, listener, workers)
+
+
+@app.command()
+def benchmark(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(help="Names or paths of bundles.  [default: all shipped models]"),
+    ] = None,
+    device: Annotated[
+        Device, typer.Option(help="auto measures every device that is there.")
+    ] = Device.auto,
+    batch: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Rows in a run; repeatable.  [default: 1, 8, 64, 256, 1024]"),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.01, help="For each measurement.")] = 0.5,
+    threads: Annotated[int, typer.Option(min=0, help="On the CPU; 0: all cores.")] = 0,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw rows/s over batch size as PNG.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Measure rows/s and latency by batch size and device."""
+    from serve import benchmark as bench
+    from zoo import cards
+
+    found = bench.benchmark(
+        models or cards.shipped(), [device.value], batch or bench.BATCHES, seconds, threads
+    )
+    if plot is not None:
+        with needs_extra("train", "--plot"):
+            bench.plot(found, plot)
+    if json:
+        from serve.sinks import print_json
+
+        print_json(bench.report(found))
+        return
+    print(f"{'model':<12}{'device':<8}{'batch':>6}{'rows/s':>14}{'p50 ms':>10}{'p99 ms':>10}")
+    for each in found:
+        print(
+            f"{each.model:<12}{each.device:<8}{each.batch:>6}{each.rows_per_second:>14,.0f}"
+            f"{each.p50_ms:>10.3f}{each.p99_ms:>10.3f}"
+        )
 
 
 @app.command()

@@ -1,19 +1,23 @@
-"""Batch inference: sources -> session -> sinks."""
+"""Batch inference: sources -> session -> sinks, each at work while the others are."""
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from serve import sources
-from serve.sinks import Sink
+from serve.sinks import Columns, Sink
 from zoo.images import Invert
 from zoo.progress import Bar
 from zoo.session import Prediction, Session
+
+#: Blocks that may wait between reading and running: the bound on memory.
+_AHEAD = 4
 
 
 @dataclass
@@ -27,51 +31,96 @@ class Tally:
 
 
 def run(
-    session: Session, given: Sequence[str], sink: Sink, *, top: int = 1, invert: Invert = "auto"
+    session: Session,
+    given: Sequence[str],
+    sink: Sink,
+    *,
+    top: int = 1,
+    invert: Invert = "auto",
+    skip: int = 0,
 ) -> Tally:
     """Predict every input in order and write a row for each; a bad input is a row with its error.
 
+    One thread reads and decodes, this one runs the model and writes; memory holds a few blocks,
+    whatever the size of the input.
+
     Args:
         session: the model.
-        given: files, folders, globs; see `serve.sources.read`.
+        given: files, folders, globs, ...; see `serve.sources.read`.
         sink: takes the rows.
         top: how many classes a row names.
         invert: see `zoo.images.decode`.
+        skip: blocks that were done before.
     """
     tally = Tally()
     began = time.perf_counter()
-    with Bar(f"predict {session.card.name}", sources.count(given)) as bar:
-        for block in sources.read(given, session.card.spec, invert):
-            sink.write(_rows(block, session.predict(block.inputs), session.card.labels, top))
+    bar = Bar(f"predict {session.card.name}", None, start=skip * sources.BLOCK)
+    if bar.shown:
+        bar.set_total(sources.count(given))
+    with bar:
+        for block in _ahead(sources.read(given, session.card.spec, invert, skip)):
+            found = session.predict(block.inputs)
+            sink.write(_columns(block, found, session.card.labels, top))
             tally.rows += len(block.names)
-            for name, error in zip(block.names, block.errors, strict=True):
-                if error is not None:
-                    tally.first_error = tally.first_error or f"{name}: {error}"
-                    tally.failed += 1
+            bad = len(block.names) - len(block.inputs)
+            if bad and not tally.failed:
+                place = next(n for n, error in enumerate(block.errors) if error is not None)
+                tally.first_error = f"{block.names[place]}: {block.errors[place]}"
+            tally.failed += bad
             tally.seconds = time.perf_counter() - began
             bar.advance(len(block.names), f"{tally.rows / tally.seconds:,.0f} rows/s")
     return tally
 
 
-def _rows(
-    block: sources.Block, found: Prediction, labels: Sequence[str], top: int
-) -> list[dict[str, Any]]:
-    rows = []
-    good = iter(range(len(block.inputs)))
-    order = np.argsort(-found.probabilities, axis=1, kind="stable")[:, :top].tolist()
-    unknown = {"label": None, "probability": None}
-    for name, error in zip(block.names, block.errors, strict=True):
-        row: dict[str, Any] = {"source": name}
-        place = None if error is not None else next(good)
-        if not labels:
-            row["prediction"] = None if place is None else float(found.values[place])
-        elif place is None:  # the same columns as every other row
-            row |= unknown | ({"top": [unknown] * min(top, len(labels))} if top > 1 else {})
-        else:
-            guesses = [
-                {"label": labels[index], "probability": float(found.probabilities[place, index])}
-                for index in order[place]
-            ]
-            row |= guesses[0] | ({"top": guesses} if top > 1 else {})
-        rows.append(row | {"error": error})
-    return rows
+def _ahead(blocks: Iterable[sources.Block]) -> Iterator[sources.Block]:
+    """Let a thread of its own read some blocks ahead; its errors are raised here."""
+    waiting: queue.Queue[sources.Block | BaseException | None] = queue.Queue(_AHEAD)
+    stopped = threading.Event()
+
+    def put(item: sources.Block | BaseException | None) -> None:
+        while not stopped.is_set():
+            try:
+                return waiting.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for block in blocks:
+                put(block)
+                if stopped.is_set():
+                    return
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    threading.Thread(target=work, name="zoo-read", daemon=True).start()
+    try:
+        while (item := waiting.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+
+
+def _columns(block: sources.Block, found: Prediction, labels: Sequence[str], top: int) -> Columns:
+    columns: Columns = {"source": block.names}
+    if not labels:
+        columns["prediction"] = found.values.tolist()
+    elif top == 1:
+        best = found.probabilities.max(axis=1, initial=0)
+        columns |= {"label": found.labels, "probability": best.tolist()}
+    else:
+        order = np.argsort(-found.probabilities, axis=1, kind="stable")[:, :top]
+        values = np.take_along_axis(found.probabilities, order, axis=1)
+        for place in range(order.shape[1]):
+            suffix = f"_{place + 1}" if place else ""
+            columns[f"label{suffix}"] = [labels[index] for index in order[:, place]]
+            columns[f"probability{suffix}"] = values[:, place].tolist()
+    if len(block.inputs) < len(block.names):  # put the gaps where the bad rows are
+        for name in [name for name in columns if name != "source"]:
+            good = iter(columns[name])
+            columns[name] = [None if error else next(good) for error in block.errors]
+    columns["error"] = list(block.errors)
+    return columns

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from serve import batch
-from serve.sinks import Collect, open_file
+from serve.sinks import Collect, Job
 from zoo import cards, datasets, registry
 from zoo.datasets import mnist
 from zoo.errors import UsageError, needs_extra
@@ -59,8 +59,8 @@ def demo(out: Path, *, epochs: int = 3, device: str = "auto") -> Path:
     session = Session(run, device=device)
     found = Collect()
     tally = batch.run(session, [str(digits)], found, top=3)
-    with open_file(out / "predictions.csv") as sink:
-        sink.write(found.rows)
+    with Job(out / "predictions.csv", {}, resume=False).open() as sink:
+        sink.write({name: [row[name] for row in found.rows] for name in found.rows[0]})
     right = sum(row["label"] == answers[Path(row["source"]).name] for row in found.rows)
     _say(f"     {right} of {tally.rows} right")
     _say("4/4  write the report")

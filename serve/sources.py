@@ -1,10 +1,19 @@
-"""Sources: what `zoo predict` reads. Each becomes blocks of rows, in the order of the input."""
+"""Sources: what `zoo predict` reads. Each gives rows one by one, in the order of the input.
+
+A row is its name, what is held of it, and the function that turns this into the model's input; so
+rows that were done before can be passed over without decoding them.
+"""
 
 from __future__ import annotations
 
 import glob
 import itertools
-from collections.abc import Iterable, Iterator
+import os
+import sys
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,10 +23,14 @@ from numpy.typing import NDArray
 from zoo import images
 from zoo.datasets import idx, tabular
 from zoo.entry import ImageSpec, Spec, TableSpec
-from zoo.errors import DataError
+from zoo.errors import DataError, needs_extra
 
-#: Rows in a block: what one run of the session takes.
+#: Rows in a block: what one run of the session takes, and what a job does or has not done.
 BLOCK = 256
+#: Bytes of one image file or archive member; a larger one is an error, not a full memory.
+MAX_FILE = 64_000_000
+
+Row = tuple[str, Any, Callable[[Any], NDArray[Any]]]
 
 
 class Block(NamedTuple):
@@ -32,131 +45,297 @@ class Block(NamedTuple):
     inputs: NDArray[Any]
 
 
-class Row(NamedTuple):
-    """One input on its own, or the reason why there is none."""
+def read(
+    given: Iterable[str], spec: Spec, invert: images.Invert = "auto", skip: int = 0
+) -> Iterator[Block]:
+    """Read inputs for a model.
 
-    name: str
-    data: NDArray[Any] | None
-    error: str | None = None
-
-
-def read(given: Iterable[str], spec: Spec, invert: images.Invert = "auto") -> Iterator[Block]:
-    """Read inputs for a model: image files, folders, globs, .npy, IDX (for images), CSV (tables).
+    Images: files, folders (recursive), globs, .zip and .tar archives, .npy, .npz, IDX, Parquet with
+    a column of image bytes; `-` reads paths from stdin. Tables: .csv, .npy, .npz, Parquet.
 
     Nothing is raised for an input that cannot be read: it is a row with its error.
+
+    Args:
+        given: as on the command line.
+        spec: the model's input.
+        invert: see `zoo.images.decode`.
+        skip: blocks to pass over.
     """
-    rows = (row for text in given for row in _rows(text, spec, invert))
+    rows = (row for text in given for row in _rows(text, spec))
+    for _ in itertools.islice(rows, skip * BLOCK):
+        pass
+    empty = np.empty((0, *(int(n) for n in spec.tensor.shape[1:])), spec.tensor.dtype)
     while some := list(itertools.islice(rows, BLOCK)):
-        good = [row.data for row in some if row.data is not None]
-        empty = np.empty((0, *(int(n) for n in spec.tensor.shape[1:])), spec.tensor.dtype)
-        yield Block(
-            [row.name for row in some],
-            [row.error for row in some],
-            np.stack(good) if good else empty,
-        )
+        good: list[NDArray[Any]] = []
+        errors: list[str | None] = []
+        for _, held, load in some:
+            try:
+                good.append(load(held))
+                errors.append(None)
+            except DataError as error:
+                errors.append(str(error))
+        inputs = np.stack(good) if good else empty
+        if isinstance(spec, ImageSpec):
+            inputs = images.fit(inputs, spec, invert)
+        yield Block([row[0] for row in some], errors, inputs)
 
 
 def count(given: Iterable[str]) -> int | None:
-    """Return how many files there are, or None where a file holds many rows."""
+    """Return how many image files there are, or None where an input holds many rows."""
     total = 0
     for text in given:
-        for path in _paths(text):
-            if not isinstance(path, Path) or _array_file(path) or path.suffix.lower() == ".csv":
-                return None
+        path = Path(text)
+        if path.is_dir():
+            total += sum(1 for _ in _walk(text))
+        elif text == "-" or _kind(text) != "image" or not path.exists():
+            return None
+        else:
             total += 1
     return total
 
 
-def _paths(text: str) -> Iterator[Path | DataError]:
-    """Turn one argument into files: a folder is walked, a glob expanded, both sorted."""
-    path = Path(text).expanduser()
-    if path.is_dir():
-        found = sorted(
-            file
-            for file in path.rglob("*")
-            if file.suffix.lower() in images.SUFFIXES and file.is_file()
-        )
-        yield from found
-        if not found:
-            yield DataError("a folder without images")
-    elif not path.exists() and glob.has_magic(text):
-        matches = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
-        files = [file for file in matches if file.is_file()]
-        yield from files
-        if not files:
-            yield DataError("no file matches")
-    else:
-        yield path
+def _fail(message: str) -> NDArray[Any]:
+    raise DataError(message)
 
 
-def _rows(text: str, spec: Spec, invert: images.Invert) -> Iterator[Row]:
+def _rows(text: str, spec: Spec) -> Iterator[Row]:
     for path in _paths(text):
         if isinstance(path, DataError):
-            yield Row(text, None, str(path))
+            yield text, str(path), _fail
             continue
+        kind = _kind(path)
         try:
-            if isinstance(spec, TableSpec):
-                yield from _table_rows(path, spec)
-            elif _array_file(path):
-                array = _images(_array(path), spec)
-                for number, image in enumerate(array):
-                    yield Row(f"{path}[{number}]", images.fit(image, spec, invert))
-            elif path.suffix.lower() == ".csv":
-                raise DataError("this model takes images, not a table")
+            if kind == "image" and isinstance(spec, ImageSpec):
+                yield path, path, lambda name: images.decode(_file(name), spec, "no")
             else:
-                yield Row(str(path), images.decode(path, spec, invert))
+                yield from _many(path, kind, spec)
         except DataError as error:
-            message = str(error).removeprefix(f"{path}: ")
-            yield Row(str(path), None, message)
+            yield path, str(error).removeprefix(f"{path}: "), _fail
 
 
-def _array_file(path: Path) -> bool:
-    return path.suffix.lower() == ".npy" or idx.looks_like_idx(path)
+def _many(path: str, kind: str, spec: Spec) -> Iterator[Row]:
+    """Read a file that holds many rows."""
+    if not os.path.exists(path):
+        raise DataError("no such file")
+    if kind == "parquet":
+        yield from _parquet(path, spec)
+    elif kind in ("npy", "npz", "idx"):
+        array = _array(path, kind, spec)
+        check = _same if isinstance(spec, ImageSpec) else _finite
+        for number in range(len(array)):
+            yield f"{path}[{number}]", array[number], check
+    elif isinstance(spec, TableSpec):
+        if kind != "csv":
+            raise DataError("this model takes a table: expected .csv, .npy, .npz or .parquet")
+        for number, texts in enumerate(tabular.rows(Path(path), spec.columns)):
+            yield f"{path}[{number}]", texts, lambda texts: _numbers(texts, spec)
+    elif kind in ("zip", "tar"):
+        for name, data in _members(path, kind):
+            member = f"{path}/{name}"
+            yield member, data, lambda data: images.decode(_bytes(data), spec, "no")
+    else:
+        raise DataError("this model takes images, not a table")
 
 
-def _array(path: Path) -> NDArray[Any]:
-    if path.suffix.lower() != ".npy":
-        return idx.read(path)
+def _kind(path: str) -> str:
+    name = path.lower()
+    if name.endswith((".npy", ".npz", ".csv", ".zip", ".parquet")):
+        return name.rpartition(".")[2]
+    if name.endswith((".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")):
+        return "tar"
+    return "idx" if idx.looks_like_idx(Path(path)) else "image"
+
+
+def _paths(text: str) -> Iterator[str | DataError]:
+    """Turn one argument into files: a folder is walked, a glob expanded, both sorted."""
+    if text == "-":
+        for line in sys.stdin:
+            if line.strip():
+                yield line.rstrip("\r\n")
+        return
+    path = os.path.expanduser(text)
+    if os.path.isdir(path):
+        found = _walk(path)
+        missing = "a folder without images"
+    elif not os.path.exists(path) and glob.has_magic(path):
+        matches = sorted(glob.glob(path, recursive=True))
+        found = (name for name in matches if os.path.isfile(name))
+        missing = "no file matches"
+    else:
+        yield path
+        return
+    first = next(found, None)
+    if first is None:
+        yield DataError(missing)
+    else:
+        yield first
+        yield from found
+
+
+def _walk(folder: str) -> Iterator[str]:
+    for base, folders, files in os.walk(folder):
+        folders.sort()
+        for name in sorted(files):
+            if os.path.splitext(name)[1].lower() in images.SUFFIXES:
+                yield os.path.join(base, name)
+
+
+def _file(path: str) -> bytes:
+    """Read a whole image file; plain system calls, since a job has a hundred thousand of them."""
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     except FileNotFoundError:
         raise DataError("no such file") from None
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"damaged .npy file ({error})") from None
-    return array
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})") from None
+    try:
+        data = os.read(file, 65_536)
+        if len(data) == 65_536:
+            parts = [data]
+            while part := os.read(file, 1 << 20):
+                parts.append(part)
+                if len(parts) > MAX_FILE >> 20:
+                    raise DataError(f"too large: expected at most {MAX_FILE:,} bytes")
+            data = b"".join(parts)
+    except IsADirectoryError:
+        raise DataError("is a folder, expected an image file") from None
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})") from None
+    finally:
+        os.close(file)
+    return data
 
 
-def _images(array: NDArray[Any], spec: ImageSpec) -> NDArray[Any]:
-    """Check an array of images; one image alone and grey ones without channels are welcome."""
-    want = (spec.size, spec.size, spec.channels)
+def _bytes(data: bytes | str) -> bytes:
+    """Return an archive member's bytes, or raise what is wrong with it."""
+    if isinstance(data, str):
+        raise DataError(data)
+    return data
+
+
+def _members(path: str, kind: str) -> Iterator[tuple[str, bytes | str]]:
+    """Yield the images of an archive, in its own order, nothing unpacked to disk."""
+    too_large = f"too large: expected at most {MAX_FILE:,} bytes"
+    found = False
+    try:
+        if kind == "zip":
+            with zipfile.ZipFile(path) as archive:
+                for member in archive.infolist():
+                    if os.path.splitext(member.filename)[1].lower() in images.SUFFIXES:
+                        found = True
+                        try:
+                            large = member.file_size > MAX_FILE
+                            yield member.filename, too_large if large else archive.read(member)
+                        except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:
+                            yield member.filename, f"damaged in the archive ({error})"
+        else:
+            with tarfile.open(path) as tar:
+                for entry in tar:
+                    suffix = os.path.splitext(entry.name)[1].lower()
+                    if entry.isfile() and suffix in images.SUFFIXES:
+                        found = True
+                        file = tar.extractfile(entry)
+                        assert file is not None
+                        yield entry.name, too_large if entry.size > MAX_FILE else file.read()
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise DataError(f"damaged archive ({error})") from None
+    if not found:
+        raise DataError("an archive without images")
+
+
+def _array(path: str, kind: str, spec: Spec) -> NDArray[Any]:
+    """Open a file of arrays; an .npy file is mapped, not read."""
+    if kind == "idx":
+        return _fitting(idx.read(Path(path)), spec)
+    try:
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        if kind == "npy":
+            return _fitting(loaded, spec)
+        with loaded:
+            if len(loaded.files) != 1:
+                names = ", ".join(loaded.files) or "none"
+                raise DataError(f"expected one array in the .npz file, found {names}")
+            return _fitting(loaded[loaded.files[0]], spec)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"damaged .{kind} file ({error})") from None
+
+
+def _fitting(array: NDArray[Any], spec: Spec) -> NDArray[Any]:
+    """Check an array of rows; one image alone and grey ones without channels are welcome."""
     given = f"{array.dtype} {list(array.shape)}"
+    want = tuple(int(size) for size in spec.tensor.shape[1:])
+    text = ", ".join(map(str, want))
+    if isinstance(spec, TableSpec):
+        if array.dtype.kind != "f" or array.shape[1:] != want:
+            raise DataError(f"holds {given}, expected float32 [n, {text}]")
+        return array
     if spec.channels == 1 and array.shape[-2:] == want[:2]:
         array = array[..., np.newaxis]
     if array.shape == want:
         array = array[np.newaxis]
     if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1:] != want:
-        raise DataError(f"holds {given}, expected uint8 [n, {', '.join(map(str, want))}]")
+        raise DataError(f"holds {given}, expected uint8 [n, {text}]")
     return array
 
 
-def _table_rows(path: Path, spec: TableSpec) -> Iterator[Row]:
-    if path.suffix.lower() == ".npy":
-        array = _array(path)
-        if array.dtype.kind != "f" or array.ndim != 2 or array.shape[1] != len(spec.columns):
-            raise DataError(
-                f"holds {array.dtype} {list(array.shape)}, expected float32 "
-                f"[n, {len(spec.columns)}]"
-            )
-        for number, row in enumerate(array):
-            good = np.isfinite(row).all()
-            error = None if good else "expected finite numbers, found NaN or infinity"
-            yield Row(f"{path}[{number}]", row.astype(np.float32) if good else None, error)
-        return
-    if path.suffix.lower() != ".csv":
-        raise DataError("this model takes a table: expected a .csv or .npy file")
-    for number, texts in enumerate(tabular.rows(path, spec.columns)):
-        name = f"{path}[{number}]"
-        try:
-            yield Row(name, np.array(tabular.numbers(texts, spec.columns), np.float32))
-        except DataError as error:
-            yield Row(name, None, str(error))
+def _same(row: NDArray[Any]) -> NDArray[Any]:
+    return row
+
+
+def _finite(row: NDArray[Any]) -> NDArray[np.float32]:
+    if not np.isfinite(row).all():
+        raise DataError("expected finite numbers, found NaN or infinity")
+    return np.asarray(row, np.float32)
+
+
+def _numbers(texts: list[str], spec: TableSpec) -> NDArray[np.float32]:
+    return np.array(tabular.numbers(texts, spec.columns), np.float32)
+
+
+def _parquet(path: str, spec: Spec) -> Iterator[Row]:
+    with needs_extra("parquet", "a Parquet file"):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    try:
+        file = pq.ParquetFile(path)
+        schema = file.schema_arrow
+        if isinstance(spec, TableSpec):
+            missing = [name for name in spec.columns if name not in schema.names]
+            if missing:
+                raise DataError(f"missing columns: {', '.join(missing)}")
+            columns = list(spec.columns)
+        else:
+            columns = [field.name for field in schema if _holds_images(pa, field.type)]
+            if len(columns) != 1:
+                names = ", ".join(columns) or "none"
+                raise DataError(f"expected one column of image bytes, found {names}")
+        number = 0
+        for batch in file.iter_batches(BLOCK, columns=columns):
+            for row in batch.to_pylist():
+                name = f"{path}[{number}]"
+                number += 1
+                if isinstance(spec, TableSpec):
+                    yield name, [row[column] for column in columns], lambda v: _cells(v, spec)
+                else:
+                    yield name, row[columns[0]], lambda v: images.decode(_cell(v), spec, "no")
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"damaged Parquet file ({str(error).splitlines()[0]})") from None
+
+
+def _holds_images(pa: Any, kind: Any) -> bool:
+    """Say whether a column holds bytes, plain or as {bytes, path} (the way of Hugging Face)."""
+    if pa.types.is_struct(kind):
+        return bool(kind.get_field_index("bytes") >= 0)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _cell(value: Any) -> bytes:
+    data = value.get("bytes") if isinstance(value, dict) else value
+    if not isinstance(data, bytes):
+        raise DataError("no image: the cell is empty")
+    return data
+
+
+def _cells(values: list[Any], spec: TableSpec) -> NDArray[np.float32]:
+    texts = ["" if value is None else str(value) for value in values]
+    return _numbers(texts, spec)

@@ -16,7 +16,10 @@ import zoo
 from zoo.session import cuda_missing
 
 Cli = Callable[..., Any]
-COMMANDS = ("list", "info", "train", "evaluate", "export", "predict", "verify", "doctor", "demo")
+COMMANDS = (
+    "list", "info", "train", "evaluate", "export", "predict", "serve", "verify", "benchmark",
+    "doctor", "demo",
+)  # fmt: skip
 
 
 def test_help_names_every_command(zoo_process: Cli) -> None:
@@ -74,6 +77,24 @@ def test_verify_all_shipped_bundles(zoo_cli: Cli) -> None:
     assert result.exit_code == 0, result.stdout
     assert [line.split()[0] for line in result.stdout.splitlines()] == zoo.list_models()
     assert all(line.endswith("ok") for line in result.stdout.splitlines())
+
+
+def test_benchmark_measures_and_draws(zoo_cli: Cli) -> None:
+    args = ("benchmark", "cnn", "linear", "--batch", "1", "--batch", "50", "--seconds", "0.02")
+    table = zoo_cli(*args, "--plot", "speed.png").stdout.splitlines()
+    assert table[0].split()[:3] == ["model", "device", "batch"]
+    assert [line.split()[0] for line in table[1:] if " cpu " in line] == ["cnn"] * 2 + [
+        "linear"
+    ] * 2
+    with Image.open("speed.png") as image:
+        assert min(image.size) > 300
+    report = json.loads(zoo_cli(*args, "--json").stdout)
+    assert report["hardware"]
+    for each in report["measurements"]:
+        assert each["rows_per_second"] > 0
+        assert 0 < each["p50_ms"] <= each["p99_ms"]
+    assert zoo_cli("benchmark", "nope").exit_code == 2
+    assert zoo_cli("benchmark", "cnn", "--batch", "0").exit_code == 2
 
 
 def test_unknown_commands_and_options(zoo_cli: Cli) -> None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 _IN_EXTRA = {
     "train": {"torch", "torchvision", "onnx", "onnxscript", "safetensors", "matplotlib"},
+    "parquet": {"pyarrow"},
 }
 
 

@@ -14,6 +14,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from zoo.entry import ImageSpec
 from zoo.errors import DataError
 
+try:
+    import pyspng
+except ImportError:  # no wheel for this platform: Pillow decodes everything
+    pyspng = None
+
 Invert = Literal["auto", "yes", "no"]
 SUFFIXES = frozenset(
     ".png .jpg .jpeg .jpe .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .pnm .ico .tga .avif".split()
@@ -36,6 +41,8 @@ def decode(source: Path | bytes, spec: ImageSpec, invert: Invert = "auto") -> ND
     Raises:
         DataError: missing, empty, damaged, animated or too large, and which of these.
     """
+    if isinstance(source, bytes) and (plain := _plain_png(source, spec)) is not None:
+        return fit(plain, spec, invert)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own size warning; see MAX_PIXELS
@@ -58,10 +65,43 @@ def decode(source: Path | bytes, spec: ImageSpec, invert: Invert = "auto") -> ND
 
 
 def fit(array: NDArray[np.uint8], spec: ImageSpec, invert: Invert = "auto") -> NDArray[np.uint8]:
-    """Invert an array [size, size, channels] if it is asked for, or if its ground is light."""
-    if invert == "yes" or (invert == "auto" and spec.background == "dark" and _light(array)):
+    """Invert images if it is asked for, or those whose ground is light.
+
+    Args:
+        array: uint8 [height, width, channels], or [n, height, width, channels].
+        spec: says whether the model wants a dark ground.
+        invert: "auto", "yes" or "no".
+    """
+    if invert == "yes":
         return np.subtract(255, array, dtype=np.uint8)
-    return array
+    if invert == "no" or spec.background != "dark" or not array.size:
+        return array
+    edge = [array[..., 0, :, :], array[..., -1, :, :], array[..., 1:-1, 0, :]]
+    edge.append(array[..., 1:-1, -1, :])
+    light = np.concatenate(edge, axis=-2).mean(axis=(-1, -2)) > 127.5
+    if not light.any():
+        return array
+    return np.where(light[..., None, None, None], np.subtract(255, array, dtype=np.uint8), array)
+
+
+def _plain_png(data: bytes, spec: ImageSpec) -> NDArray[np.uint8] | None:
+    """Decode a PNG that is exactly what the model takes, four times as fast; or return None.
+
+    PNG is lossless, so both decoders give the same bytes; all else is left to Pillow.
+    """
+    if pyspng is None or data[:8] != b"\x89PNG\r\n\x1a\n" or data[12:16] != b"IHDR":
+        return None
+    side = spec.size.to_bytes(4, "big")
+    colour = {1: 0, 3: 2}.get(spec.channels, -1)
+    if data[16:24] != side + side or data[24] != 8 or data[25] != colour:
+        return None
+    if any(chunk in data for chunk in (b"tRNS", b"acTL", b"eXIf")):
+        return None
+    try:
+        array: NDArray[np.uint8] = pyspng.load(data)
+    except Exception:
+        return None  # Pillow says what is wrong with it
+    return array.reshape(spec.size, spec.size, spec.channels)
 
 
 def _pixels(image: Image.Image, spec: ImageSpec) -> NDArray[np.uint8]:
@@ -104,7 +144,3 @@ def _square(image: Image.Image) -> Image.Image:
 def _border(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the pixels of the border, [n, channels]."""
     return np.concatenate([array[0], array[-1], array[1:-1, 0], array[1:-1, -1]])
-
-
-def _light(array: NDArray[np.uint8]) -> bool:
-    return float(_border(array).mean()) > 127.5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,30 @@ def predictions(found: NDArray[Any], true: NDArray[Any], path: Path, title: str)
     axes.scatter(true, found, s=14, color=_BLUE, alpha=0.7)
     axes.set(title=f"{title}: test rows", xlabel="true", ylabel="predicted")
     axes.grid(alpha=0.25)
+    _save(figure, path)
+
+
+def lines(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    path: Path,
+    *,
+    title: str,
+    x: str,
+    y: str,
+) -> None:
+    """Draw named lines over logarithmic axes."""
+    figure = Figure(figsize=(7.5, 4.6), layout="constrained")
+    axes = figure.subplots()
+    colours = mpl.colormaps["tab10"]
+    for place, (name, (xs, ys)) in enumerate(series.items()):
+        style = "-" if place < 10 else "--"
+        axes.plot(xs, ys, style, marker="o", markersize=3, label=name, color=colours(place % 10))
+    axes.set(title=title, xlabel=x, ylabel=y, xscale="log", yscale="log")
+    ticks = sorted({value for xs, _ in series.values() for value in xs})
+    axes.set_xticks(ticks, [f"{value:g}" for value in ticks])
+    axes.minorticks_off()
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8, frameon=False, bbox_to_anchor=(1.01, 1), loc="upper left")
     _save(figure, path)
 
 

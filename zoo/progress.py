@@ -30,6 +30,16 @@ class Bar:
             )
             self._task = self._bar.add_task(title, total=total, completed=start, note=unit)
 
+    @property
+    def shown(self) -> bool:
+        """Whether there is a terminal to show it on."""
+        return self._bar is not None
+
+    def set_total(self, total: int | None) -> None:
+        """Say how many items there will be."""
+        if self._bar:
+            self._bar.update(self._task, total=total)
+
     def __enter__(self) -> Bar:
         if self._bar:
             self._bar.start()

@@ -1,0 +1,144 @@
+"""The batcher: while a batch runs, requests queue; what has queued is the next batch. No timer.
+
+The event loop queues and answers. A batch that is done sooner than threads would take to hand it
+over runs in the loop itself; a longer one in the model's own thread, since ONNX Runtime frees the
+GIL, so that the loop stays answerable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serve.errors import HttpError, overloaded
+from zoo.session import Session
+
+#: A batch expected to take longer than this (seconds) goes to the thread.
+_IN_LOOP = 1e-3
+
+Outputs = list[NDArray[np.float32]]
+
+
+class _Item(NamedTuple):
+    inputs: NDArray[Any]
+    future: asyncio.Future[Outputs]
+
+
+class Batcher:
+    """One model's queue. Made and used inside a running event loop.
+
+    Args:
+        session: runs the batches.
+        max_batch: rows in a batch; a request with more runs alone.
+        max_queue: requests that may wait; one more is refused.
+        timeout: seconds until a request is given up.
+        observe: told the rows of each batch.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        max_batch: int,
+        max_queue: int,
+        timeout: float,
+        observe: Callable[[int], object],
+    ) -> None:
+        self.session = session
+        self._max_batch, self._max_queue, self._timeout = max_batch, max_queue, timeout
+        self._observe = observe
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[_Item] = deque()
+        self._busy = False
+        self._row_seconds = session.warm_up(8) / 8
+        self._work: queue.SimpleQueue[list[_Item] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._thread, name=f"zoo-{session.card.name}", daemon=True).start()
+
+    @property
+    def depth(self) -> int:
+        """How many requests wait."""
+        return len(self._waiting)
+
+    async def infer(self, inputs: NDArray[Any]) -> Outputs:
+        """Run some rows; return their outputs.
+
+        Raises:
+            HttpError: 503, the queue is full or the time is over.
+        """
+        if len(self._waiting) >= self._max_queue:
+            raise overloaded(f"{self.session.card.name}: {self._max_queue} requests wait already")
+        future: asyncio.Future[Outputs] = self._loop.create_future()
+        self._waiting.append(_Item(inputs, future))
+        if not self._busy:
+            self._busy = True
+            self._loop.call_soon(self._next)  # what this turn of the loop reads goes along
+        timer = self._loop.call_later(self._timeout, _expire, future, self._timeout)
+        try:
+            return await future
+        finally:
+            timer.cancel()
+
+    def close(self) -> None:
+        """End the thread, after the batch that runs."""
+        self._work.put(None)
+
+    def _next(self) -> None:
+        batch: list[_Item] = []
+        rows = 0
+        while self._waiting:
+            item = self._waiting[0]
+            if batch and rows + len(item.inputs) > self._max_batch:
+                break
+            self._waiting.popleft()
+            if not item.future.done():  # given up, or the client has gone
+                batch.append(item)
+                rows += len(item.inputs)
+        self._busy = bool(batch)
+        if not batch:
+            return
+        if rows * self._row_seconds > _IN_LOOP:
+            self._work.put(batch)
+        else:
+            self._done(batch, self._run(batch))
+
+    def _thread(self) -> None:
+        while (batch := self._work.get()) is not None:
+            try:
+                self._loop.call_soon_threadsafe(self._done, batch, self._run(batch))
+            except RuntimeError:  # the loop has been closed
+                return
+
+    def _run(self, batch: list[_Item]) -> Outputs | Exception:
+        try:
+            inputs = [item.inputs for item in batch]
+            return self.session.run(inputs[0] if len(batch) == 1 else np.concatenate(inputs))
+        except Exception as error:
+            return error
+
+    def _done(self, batch: list[_Item], result: Outputs | Exception) -> None:
+        self._busy = bool(self._waiting)
+        if self._busy:
+            self._loop.call_soon(self._next)
+        at = 0
+        for item in batch:
+            end = at + len(item.inputs)
+            if item.future.done():
+                pass
+            elif isinstance(result, Exception):
+                item.future.set_exception(HttpError(500, str(result)))
+            else:
+                item.future.set_result([output[at:end] for output in result])
+            at = end
+        self._observe(at)
+
+
+def _expire(future: asyncio.Future[Outputs], timeout: float) -> None:
+    if not future.done():
+        future.set_exception(overloaded(f"no answer within {timeout:g} s"))

@@ -1,0 +1,24 @@
+"""What the server answers when it cannot answer: a status and one line, always as JSON."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class HttpError(Exception):
+    """An error for the client; `headers` go into the answer."""
+
+    def __init__(self, status: int, message: str, **headers: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = [(name.replace("_", "-"), value) for name, value in headers.items()]
+
+    @property
+    def body(self) -> bytes:
+        """The body: `{"error": "..."}`."""
+        return msgspec.json.encode({"error": str(self)})
+
+
+def overloaded(message: str) -> HttpError:
+    """Build the 503 that asks the client to come again in a second."""
+    return HttpError(503, message, retry_after="1")

@@ -1,0 +1,31 @@
+"""What `zoo serve` was asked for; travels whole to each worker process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Options:
+    """The server's settings.
+
+    Attributes:
+        models: names of shipped models or paths of bundles.
+        device: of the sessions: "auto", "cpu", "cuda", "mps".
+        threads: of one run on the CPU.
+        max_batch: rows in a batch.
+        max_queue: requests a model may keep waiting; beyond it 503.
+        timeout: seconds until a request is given up with 503.
+        max_body: bytes of a body, also after it is unpacked; beyond it 413.
+        log: the access log's form, or "off".
+    """
+
+    models: tuple[str, ...]
+    device: str = "auto"
+    threads: int = 1
+    max_batch: int = 64
+    max_queue: int = 512
+    timeout: float = 10.0
+    max_body: int = 16_000_000
+    log: Literal["text", "json", "off"] = "text"

@@ -1,0 +1,410 @@
+// The page at /: draw a digit or give pictures, and every image model says what it reads.
+
+const TEXT = {
+  en: {
+    tagline: "The models every PyTorch course teaches, trained, measured and served.",
+    language: "Language", draw: "Draw a digit", hint: "Draw here", results: "What the models read",
+    pad: "Drawing area, for mouse, pen or finger; the sample digits below need only a keyboard",
+    seen: "What the models see", clear: "Clear", samples: "Sample digits", sample: "Sample digit",
+    drop: "Choose, drop or paste pictures", models: "Models", docs: "API documentation",
+    metrics: "Metrics", waiting: "Draw a digit, or press a sample digit.",
+    agree: (label, n, all, name, sure) =>
+      `${label}, read by ${n} of ${all} models. The surest is ${name}: ${sure}`,
+    single: (label, name, sure) => `${name}: ${label}, ${sure}`,
+    probabilities: "Probabilities of", parameters: "Parameters", score: "Test score", data: "Data",
+    task: "Task", classification: "classification", binary: "two classes",
+    regression: "regression", "curves.png": "Training curves of",
+    "confusion.png": "Test errors of", picture: "Picture of",
+    unreachable: "The server does not answer. The next stroke tries again.",
+    busy: "The server cannot answer now. The next stroke tries again.",
+    refused: (why) => why, ms: "ms", none: "No image model is served here.",
+  },
+  zh: {
+    tagline: "每门 PyTorch 课程都会讲的模型：已训练、已测量、可直接调用。",
+    language: "语言", draw: "写一个数字", hint: "在这里书写", results: "模型的识别结果",
+    pad: "书写区域，可用鼠标、笔或手指；只用键盘时请按下方的示例数字",
+    seen: "模型看到的图像", clear: "清除", samples: "示例数字", sample: "示例数字",
+    drop: "选择、拖入或粘贴图片", models: "模型", docs: "接口文档",
+    metrics: "运行指标", waiting: "写一个数字，或按一个示例数字。",
+    agree: (label, n, all, name, sure) =>
+      `${label}：${all} 个模型中有 ${n} 个这样识别，${name} 最有把握（${sure}）`,
+    single: (label, name, sure) => `${name}：${label}，${sure}`,
+    probabilities: "各类别的概率：", parameters: "参数", score: "测试成绩", data: "数据",
+    task: "任务", classification: "多分类", binary: "二分类",
+    regression: "回归", "curves.png": "训练曲线：",
+    "confusion.png": "测试错误：", picture: "图片：",
+    unreachable: "服务器没有应答；下一笔会再试。",
+    busy: "服务器暂时无法应答；下一笔会再试。",
+    refused: (why) => `服务器的答复：${why}`, ms: "毫秒", none: "这里没有图像模型。",
+  },
+};
+
+// Strokes of the sample digits, in a square of 100; a point given twice is a corner.
+const SAMPLES = [
+  "52 13 35 22 27 50 34 78 50 87 66 78 73 50 67 22 52 13 44 17",
+  "56 12 45 88",
+  "28 32 35 17 52 12 68 22 67 40 48 64 26 85 26 85 76 83",
+  "30 19 49 12 66 21 63 38 46 46 46 46 67 55 70 73 53 88 28 81",
+  "36 13 27 52 27 52 72 50,67 14 60 89",
+  "70 14 37 14 37 14 33 45 33 45 54 41 70 56 66 79 46 88 27 80",
+  "62 12 42 28 31 56 36 80 52 88 68 77 64 61 50 57 34 67",
+  "26 17 26 17 73 15 73 15 57 48 46 88",
+  "67 24 51 12 34 22 39 39 60 56 67 74 50 88 33 74 41 55 61 38 67 24",
+  "67 28 51 13 34 26 36 44 51 49 65 38 67 28 65 58 58 88",
+].map((digit) => digit.split(",").map((stroke) =>
+  [...stroke.matchAll(/(\d+) (\d+)/g)].map(([, x, y]) => [x / 100, y / 100])));
+
+const INK = "#f4f6f8";
+const $ = (id) => document.getElementById(id);
+const pad = $("pad").getContext("2d");
+const seen = $("seen").getContext("2d");
+
+let models = []; // what v1/models says, with `result` {probabilities, ms} and `problem`
+let readers = []; // those of them that take images
+let strokes = []; // each an array of [x, y], 0 to 1
+let round = 0; // answers of an earlier round are dropped
+let problem = ""; // of v1/models itself
+let loading = null;
+let timer = 0;
+let saying = 0;
+let lang = remembered() ?? (navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en");
+
+function remembered(value) {
+  try {
+    if (value) localStorage.setItem("language", value);
+    const found = localStorage.getItem("language");
+    return found in TEXT ? found : null;
+  } catch {
+    return null; // storage is switched off
+  }
+}
+
+function make(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+const t = (key) => TEXT[lang][key];
+const percent = (share) => `${(100 * share).toFixed(1)} %`;
+const best = (values) => values.indexOf(Math.max(...values));
+
+// --- drawing ---
+
+function draw(context, width, place) {
+  context.lineWidth = width;
+  context.lineCap = context.lineJoin = "round";
+  context.strokeStyle = INK;
+  for (const stroke of strokes) {
+    const points = stroke.map(place);
+    const [x, y] = points.at(-1);
+    context.beginPath();
+    context.moveTo(...points[0]);
+    for (let i = 1; i < points.length - 1; i++) {
+      const [[x1, y1], [x2, y2]] = [points[i], points[i + 1]];
+      context.quadraticCurveTo(x1, y1, (x1 + x2) / 2, (y1 + y2) / 2);
+    }
+    context.lineTo(x + 0.01, y); // a tap is a dot
+    context.stroke();
+  }
+}
+
+/** Draw in a square of `size` pixels and return them, 0 to 255. */
+function raster(size, width, place) {
+  const context = new OffscreenCanvas(size, size).getContext("2d", { willReadFrequently: true });
+  draw(context, width, place);
+  const { data } = context.getImageData(0, 0, size, size);
+  return Array.from({ length: size * size }, (_, i) => data[4 * i + 3]);
+}
+
+/** As MNIST was made: the ink fits a box of 20, its centre of mass is the centre of 28. */
+function mnist() {
+  const [xs, ys] = [0, 1].map((axis) => strokes.flat().map((point) => point[axis]));
+  const [left, top] = [Math.min(...xs), Math.min(...ys)];
+  const extent = Math.max(Math.max(...xs) - left, Math.max(...ys) - top, 0.1);
+  const width = 2.4;
+  const scale = (20 - width) / extent;
+  const at = (dx, dy) =>
+    raster(28, width, ([x, y]) => [(x - left) * scale + dx, (y - top) * scale + dy]);
+  const first = at(4, 4);
+  const mass = first.reduce((total, value) => total + value);
+  const centre = (of) => first.reduce((total, value, i) => total + value * of(i), 0) / mass;
+  return at(17.5 - centre((i) => i % 28), 17.5 - centre((i) => Math.floor(i / 28)));
+}
+
+function paint() {
+  $("hint").hidden = strokes.length > 0;
+  pad.clearRect(0, 0, 640, 640);
+  draw(pad, 48, ([x, y]) => [640 * x, 640 * y]);
+  if (!strokes.length) seen.clearRect(0, 0, 28, 28);
+  else timer ||= setTimeout(read, 40);
+}
+
+async function read() {
+  timer = 0;
+  if (!models.length) await load();
+  if (!strokes.length) return;
+  const digit = mnist();
+  const image = digit.flatMap((value) => [244, 246, 248, value]);
+  seen.putImageData(new ImageData(new Uint8ClampedArray(image), 28), 0, 0);
+  for (const model of readers) {
+    const [, size, , channels] = model.input.shape;
+    model.next = size === 28 && channels === 1 ? digit
+      : raster(size, 0.075 * size, ([x, y]) => [x * size, y * size])
+        .flatMap((value) => Array(channels).fill(value));
+    pump(model);
+  }
+}
+
+/** One request in flight a model; of the drawings that wait for it, the latest is sent. */
+async function pump(model) {
+  if (model.flying) return;
+  model.flying = true;
+  while (model.next) {
+    const data = model.next;
+    model.next = null;
+    await ask(model, () => infer(model, data), round);
+  }
+  model.flying = false;
+}
+
+function fresh(drawn) {
+  round += 1;
+  strokes = drawn;
+  for (const model of readers) {
+    Object.assign(model, { next: null, result: null, problem: "" });
+    show(model);
+  }
+  for (const button of $("files").querySelectorAll("button")) {
+    button.setAttribute("aria-pressed", false);
+  }
+  paint();
+}
+
+// --- the server ---
+
+async function call(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(path, { ...options, signal: AbortSignal.timeout(30000) });
+  } catch {
+    throw new Error(t("unreachable"));
+  }
+  const body = await response.json().catch(() => ({}));
+  if (response.status === 503) throw new Error(`${t("busy")} (${body.error ?? 503})`);
+  if (!response.ok) throw new Error(t("refused")(body.error ?? `HTTP ${response.status}`));
+  return body;
+}
+
+async function infer(model, data) {
+  const { name, shape } = model.input;
+  const input = { name, shape: [1, ...shape.slice(1)], datatype: "UINT8", data };
+  const answer = await call(`v2/models/${model.name}/infer`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ inputs: [input], outputs: [{ name: "probabilities" }] }),
+  });
+  return answer.outputs[0].data;
+}
+
+async function predict(model, file) {
+  const answer = await call(`v1/predict/${model.name}`, {
+    method: "POST",
+    headers: { "Content-Type": file.type || "application/octet-stream" },
+    body: file,
+  });
+  const { error, probabilities } = answer.predictions[0];
+  if (error) throw new Error(t("refused")(error));
+  return model.labels.map((label) => probabilities[label]);
+}
+
+async function ask(model, question, mine) {
+  const began = performance.now();
+  let result = null;
+  let trouble = "";
+  try {
+    result = { probabilities: await question(), ms: performance.now() - began };
+  } catch (error) {
+    trouble = error.message;
+  }
+  if (mine !== round) return;
+  Object.assign(model, { result, problem: trouble });
+  show(model);
+}
+
+function load() {
+  loading ??= call("v1/models").then((found) => {
+    problem = "";
+    models = found;
+    readers = models.filter(({ input, labels }) => input.shape.length === 4 && labels.length);
+    build();
+  }, (error) => {
+    problem = error.message;
+    say();
+  }).finally(() => { loading = null; });
+  return loading;
+}
+
+// --- pictures ---
+
+async function take(files) {
+  if (!files.length) return;
+  for (const image of $("files").querySelectorAll("img")) URL.revokeObjectURL(image.src);
+  const buttons = [...files].map((file) => {
+    const image = make("img", { src: URL.createObjectURL(file), alt: "" });
+    image.onerror = () => image.remove();
+    const button = make("button", { type: "button", "aria-pressed": false },
+      image, make("span", {}, file.name || t("picture")), make("b"));
+    button.onclick = () => readFile(file, button);
+    return button;
+  });
+  $("files").replaceChildren(...buttons.map((button) => make("li", {}, button)));
+  for (const [i, button] of buttons.entries()) if (!await readFile(files[i], button)) break;
+}
+
+/** Return whether the answers came before the user went on to something else. */
+async function readFile(file, button) {
+  if (!models.length) await load();
+  fresh([]);
+  const mine = round;
+  button.setAttribute("aria-pressed", true);
+  await Promise.all(readers.map((model) => ask(model, () => predict(model, file), mine)));
+  if (mine !== round) return false;
+  button.querySelector("b").textContent = majority()?.label ?? "–";
+  button.title = readers.find((model) => model.problem)?.problem ?? "";
+  return true;
+}
+
+// --- what is shown ---
+
+function show(model) {
+  const block = document.querySelector(`[data-model="${CSS.escape(model.name)}"]`);
+  const { probabilities, ms } = model.result ?? {};
+  const top = probabilities ? best(probabilities) : -1;
+  block.querySelector("[data-answer]").textContent = model.labels[top] ?? "–";
+  block.querySelector("[data-sure]").textContent = probabilities ? percent(probabilities[top]) : "";
+  block.querySelector("[data-latency]").textContent =
+    probabilities ? `${ms.toFixed(ms < 10 ? 1 : 0)} ${t("ms")}` : "";
+  block.querySelectorAll("[role=meter]").forEach((meter, i) => {
+    const share = probabilities?.[i] ?? 0;
+    meter.setAttribute("aria-valuenow", (100 * share).toFixed(1));
+    meter.setAttribute("aria-valuetext", probabilities ? percent(share) : "–");
+    meter.title = `${model.labels[i]}: ${percent(share)}`;
+    meter.classList.toggle("top", i === top);
+    meter.style.setProperty("--share", share);
+  });
+  say();
+}
+
+function majority() {
+  const votes = {};
+  const sureness = ({ result }) => Math.max(...result.probabilities);
+  const answered = readers.filter((model) => model.result);
+  for (const model of answered) {
+    (votes[model.labels[best(model.result.probabilities)]] ??= []).push(model);
+  }
+  const [winner] = Object.entries(votes).sort(([, a], [, b]) => b.length - a.length);
+  if (!winner) return null;
+  const [label, agreeing] = winner;
+  const surest = agreeing.reduce((a, b) => (sureness(b) > sureness(a) ? b : a));
+  return { label, n: agreeing.length, name: surest.name, sure: percent(sureness(surest)) };
+}
+
+/** One line of trouble at once; one line of summary when the answers have settled. */
+function say() {
+  const line = problem || (readers.find((model) => model.problem)?.problem ?? "");
+  if ($("problem").textContent !== line) $("problem").textContent = line;
+  clearTimeout(saying);
+  saying = setTimeout(() => {
+    const found = majority();
+    $("summary").textContent = !found ? t(models.length && !readers.length ? "none" : "waiting")
+      : readers.length === 1 ? t("single")(found.label, found.name, found.sure)
+      : t("agree")(found.label, found.n, readers.length, found.name, found.sure);
+  }, 250);
+}
+
+function block(model) {
+  const long = model.labels.some((label) => label.length > 2);
+  const meters = model.labels.map((label) => make("div", { role: "meter", "aria-label": label,
+    "aria-valuemin": 0, "aria-valuemax": 100 }, make("i"), make("span", {}, label)));
+  return make("article", { "data-model": model.name },
+    make("h3", {}, model.name), make("small", { "data-latency": "" }),
+    make("strong", { "data-answer": "" }), make("small", { "data-sure": "" }),
+    make("div", { class: long ? "bars long" : "bars", role: "group",
+      "aria-label": `${t("probabilities")} ${model.name}` }, ...meters));
+}
+
+function card(model) {
+  const names = [make("p", { lang: "en" }, model.title), make("p", { lang: "zh-CN" }, model.lesson)];
+  const facts = [["score", model.score], ["parameters", model.parameters.toLocaleString("en")],
+    ["data", model.dataset], ["task", t(model.task) ?? model.task]];
+  return make("article", { "data-card": model.name },
+    make("h3", {}, model.name), ...(lang === "zh" ? names.reverse() : names),
+    make("dl", {}, ...facts.map(([key, value]) =>
+      make("div", {}, make("dt", {}, t(key)), make("dd", {}, value)))),
+    make("div", { class: "pictures" }, ...model.pictures.map((source) =>
+      make("a", { href: source, target: "_blank" }, make("img", { src: source, loading: "lazy",
+        alt: `${t(source.split("/").at(-1)) ?? t("picture")} ${model.name}` })))),
+    make("p", { class: "limits", lang: "en" }, model.limits));
+}
+
+/** Put everything up in the present language. */
+function build() {
+  document.documentElement.lang = lang === "zh" ? "zh-CN" : "en";
+  $("language").value = lang;
+  for (const element of document.querySelectorAll("[data-text]")) {
+    element.textContent = t(element.dataset.text);
+  }
+  for (const element of document.querySelectorAll("[data-label]")) {
+    element.setAttribute("aria-label", t(element.dataset.label));
+  }
+  for (const button of $("samples").children) {
+    button.setAttribute("aria-label", `${t("sample")} ${button.dataset.digit}`);
+  }
+  $("results").replaceChildren(...readers.map(block));
+  $("cards").replaceChildren(...models.map(card));
+  readers.forEach(show);
+  say();
+}
+
+// --- what the user does ---
+
+const live = new Map(); // pointer id -> its stroke
+const point = ({ clientX, clientY }) => {
+  const box = $("pad").getBoundingClientRect();
+  const within = (share) => Math.min(Math.max(share, 0), 1);
+  return [within((clientX - box.left) / box.width), within((clientY - box.top) / box.height)];
+};
+$("pad").onpointerdown = (event) => {
+  if (event.button !== 0) return;
+  event.preventDefault();
+  if (!strokes.length) fresh([]);
+  $("pad").setPointerCapture(event.pointerId);
+  live.set(event.pointerId, [point(event)]);
+  strokes.push(live.get(event.pointerId));
+  paint();
+};
+$("pad").onpointermove = (event) => {
+  const stroke = live.get(event.pointerId);
+  if (!stroke) return;
+  const events = event.getCoalescedEvents?.() ?? [];
+  stroke.push(...(events.length ? events : [event]).map(point));
+  paint();
+};
+$("pad").onpointerup = $("pad").onpointercancel = (event) => live.delete(event.pointerId);
+
+$("samples").append(...SAMPLES.map((digit, i) => {
+  const button = make("button", { type: "button", "data-digit": i }, String(i));
+  button.onclick = () => fresh([...digit]);
+  return button;
+}));
+$("clear").onclick = () => { fresh([]); $("files").replaceChildren(); };
+$("language").onchange = ({ target }) => { lang = target.value; remembered(lang); build(); };
+$("file").onchange = ({ target }) => { take([...target.files]); target.value = ""; };
+document.onpaste = (event) => take([...event.clipboardData.files]);
+document.ondragover = (event) => event.preventDefault();
+document.ondrop = (event) => { event.preventDefault(); take([...event.dataTransfer.files]); };
+
+build();
+load();

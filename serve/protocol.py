@@ -1,0 +1,240 @@
+"""The Open Inference Protocol V2 over HTTP: bodies to arrays and back.
+
+Source: https://github.com/kserve/open-inference-protocol, and Triton's binary tensor extension
+(`Inference-Header-Content-Length` bytes of JSON, then the tensors; 0 is a raw request).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from msgspec import Raw, Struct
+from numpy.typing import NDArray
+
+from serve.errors import HttpError
+from zoo import __version__
+from zoo.cards import Card
+from zoo.entry import TensorSpec
+
+VERSION = "1"
+DATATYPES = {"uint8": "UINT8", "float32": "FP32"}
+EXTENSIONS = ["binary_tensor_data"]
+
+
+class _Input(Struct):
+    name: str
+    shape: list[int]
+    datatype: str
+    data: Raw = Raw()
+    parameters: dict[str, Any] = {}
+
+
+class _Output(Struct):
+    name: str
+    parameters: dict[str, Any] = {}
+
+
+class _Request(Struct):
+    inputs: list[_Input]
+    id: str = ""
+    outputs: list[_Output] = []
+    parameters: dict[str, Any] = {}
+
+
+class Infer(NamedTuple):
+    """A request: the input, and which outputs are wanted; each binary or not."""
+
+    id: str
+    inputs: NDArray[Any]
+    outputs: list[tuple[int, bool]]
+
+
+_requests = msgspec.json.Decoder(_Request)
+_integers = msgspec.json.Decoder(list[int])
+_floats = msgspec.json.Decoder(list[float])
+
+
+def parse(body: bytes, header_length: str | None, card: Card) -> Infer:
+    """Read an infer request.
+
+    Args:
+        body: JSON, or JSON and then tensors, or one raw tensor.
+        header_length: the value of `Inference-Header-Content-Length`, if there is one.
+        card: the model's contract.
+
+    Raises:
+        HttpError: 400, with what was given and what was expected.
+    """
+    spec = card.inputs[0]
+    binary = b""
+    if header_length is not None:
+        if not header_length.isascii() or not header_length.isdigit():
+            raise HttpError(400, f"Inference-Header-Content-Length: not a size: {header_length!r}")
+        size = int(header_length)
+        if size == 0:
+            everything = [(number, True) for number in range(len(card.outputs))]
+            return Infer("", _finite(_raw(body, spec), spec), everything)
+        if size > len(body):
+            raise HttpError(
+                400, f"Inference-Header-Content-Length is {size}, the body has {len(body)} bytes"
+            )
+        body, binary = body[:size], body[size:]
+    try:
+        request = _requests.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise HttpError(400, f"request: {error}") from None
+    if [tensor.name for tensor in request.inputs] != [spec.name]:
+        names = ", ".join(tensor.name for tensor in request.inputs) or "none"
+        raise HttpError(400, f"inputs: expected {spec.name!r} alone, given {names}")
+    tensor = request.inputs[0]
+    _check(tensor, spec)
+    given = tensor.parameters.get("binary_data_size")
+    if given is None:
+        if binary:
+            raise HttpError(400, f"{len(binary)} bytes after the JSON belong to no input")
+        flat = _json_data(tensor, spec)
+    else:
+        flat = _binary_data(binary, given, tensor, spec)
+    inputs = _finite(flat.reshape(tensor.shape), spec)
+    return Infer(request.id, inputs, _wanted(request, card))
+
+
+def _finite(array: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
+    if spec.dtype == "float32" and not np.isfinite(array).all():
+        raise HttpError(400, f"{spec.name}: expected finite numbers, given NaN or infinity")
+    return array
+
+
+def _check(tensor: _Input, spec: TensorSpec) -> None:
+    want = DATATYPES[spec.dtype]
+    if tensor.datatype != want:
+        raise HttpError(400, f"{spec.name}: expected datatype {want}, given {tensor.datatype}")
+    shape = tensor.shape
+    if len(shape) != len(spec.shape) or shape[0] < 1 or tuple(shape[1:]) != spec.shape[1:]:
+        text = ", ".join(map(str, spec.shape))
+        raise HttpError(400, f"{spec.name}: expected shape [{text}], given {shape}")
+
+
+def _json_data(tensor: _Input, spec: TensorSpec) -> NDArray[Any]:
+    raw = bytes(tensor.data)
+    count = math.prod(tensor.shape)
+    try:
+        flat: NDArray[Any]
+        if spec.dtype == "uint8":
+            flat = np.frombuffer(bytes(_integers.decode(raw)), np.uint8)
+        else:
+            with np.errstate(over="ignore"):  # too large becomes infinity, and is refused
+                flat = np.array(_floats.decode(raw), np.float32)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        flat = _nested_data(raw, spec)
+    if flat.size != count:
+        raise HttpError(400, f"{spec.name}: shape {tensor.shape} needs {count} values, "
+                             f"given {flat.size}")  # fmt: skip
+    return flat
+
+
+def _nested_data(raw: bytes, spec: TensorSpec) -> NDArray[Any]:
+    """Read data that are nested lists; or say what is wrong with them."""
+    if not raw:
+        raise HttpError(400, f"{spec.name}: data is missing")
+    expected = "integers from 0 to 255" if spec.dtype == "uint8" else "numbers"
+    try:
+        array = np.array(msgspec.json.decode(raw))
+    except (msgspec.DecodeError, ValueError, RecursionError, OverflowError):
+        array = np.array(None)
+    kinds = "iu" if spec.dtype == "uint8" else "iuf"
+    if array.dtype.kind not in kinds or array.ndim == 0:
+        raise HttpError(400, f"{spec.name}: data: expected {expected}, flat or nested")
+    if spec.dtype == "uint8" and (array.min() < 0 or array.max() > 255):
+        raise HttpError(400, f"{spec.name}: data: expected {expected}")
+    return array.astype(spec.dtype).reshape(-1)
+
+
+def _binary_data(binary: bytes, size: Any, tensor: _Input, spec: TensorSpec) -> NDArray[Any]:
+    expected = math.prod(tensor.shape) * np.dtype(spec.dtype).itemsize
+    if bytes(tensor.data):
+        raise HttpError(400, f"{spec.name}: has both data and binary_data_size")
+    if type(size) is not int or size != expected:
+        raise HttpError(400, f"{spec.name}: shape {tensor.shape} needs {expected} bytes, "
+                             f"binary_data_size is {size}")  # fmt: skip
+    if len(binary) != size:
+        raise HttpError(400, f"{spec.name}: binary_data_size is {size}, {len(binary)} bytes came")
+    return np.frombuffer(binary, np.dtype(spec.dtype).newbyteorder("<"))
+
+
+def _raw(body: bytes, spec: TensorSpec) -> NDArray[Any]:
+    """Read a body that is nothing but the tensor; its size tells the batch."""
+    row = math.prod(int(size) for size in spec.shape[1:]) * np.dtype(spec.dtype).itemsize
+    if not body or len(body) % row:
+        raise HttpError(400, f"raw request: expected a multiple of {row} bytes, given {len(body)}")
+    shape = (len(body) // row, *(int(size) for size in spec.shape[1:]))
+    return np.frombuffer(body, np.dtype(spec.dtype).newbyteorder("<")).reshape(shape)
+
+
+def _wanted(request: _Request, card: Card) -> list[tuple[int, bool]]:
+    default = request.parameters.get("binary_data_output") is True
+    if not request.outputs:
+        return [(number, default) for number in range(len(card.outputs))]
+    names = [output.name for output in card.outputs]
+    wanted = []
+    for output in request.outputs:
+        if output.name not in names:
+            raise HttpError(400, f"outputs: no {output.name!r}, known: {', '.join(names)}")
+        binary = output.parameters.get("binary_data", default) is True
+        wanted.append((names.index(output.name), binary))
+    return wanted
+
+
+def answer(
+    request: Infer, outputs: Sequence[NDArray[np.float32]], card: Card
+) -> tuple[bytes, int | None]:
+    """Build the body of the answer.
+
+    Returns:
+        The body, and the length of its JSON part if tensors follow it, else None.
+    """
+    tensors, blobs = [], []
+    for number, binary in request.outputs:
+        array = outputs[number]
+        tensor: dict[str, Any] = {
+            "name": card.outputs[number].name,
+            "datatype": "FP32",
+            "shape": array.shape,
+        }
+        if binary:
+            blob = array.astype("<f4", copy=False).tobytes()
+            blobs.append(blob)
+            tensor["parameters"] = {"binary_data_size": len(blob)}
+        else:
+            tensor["data"] = array.ravel().tolist()
+        tensors.append(tensor)
+    document = {"model_name": card.name, "model_version": VERSION, "outputs": tensors}
+    if request.id:
+        document["id"] = request.id
+    head = msgspec.json.encode(document)
+    return (head + b"".join(blobs), len(head)) if blobs else (head, None)
+
+
+def server_metadata() -> dict[str, Any]:
+    """Return the body of `GET /v2`."""
+    return {"name": "torch-tutorial-zoo", "version": __version__, "extensions": EXTENSIONS}
+
+
+def model_metadata(card: Card) -> dict[str, Any]:
+    """Return the body of `GET /v2/models/{model}`; -1 is the batch."""
+
+    def tensor(spec: TensorSpec) -> dict[str, Any]:
+        shape = [-1 if isinstance(size, str) else size for size in spec.shape]
+        return {"name": spec.name, "datatype": DATATYPES[spec.dtype], "shape": shape}
+
+    return {
+        "name": card.name,
+        "versions": [VERSION],
+        "platform": "onnxruntime_onnx",
+        "inputs": [tensor(spec) for spec in card.inputs],
+        "outputs": [tensor(spec) for spec in card.outputs],
+    }

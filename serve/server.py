@@ -1,0 +1,136 @@
+"""The server process: uvicorn around the application, one or several workers, and a clean end.
+
+SIGTERM or Ctrl-C: no new connections; requests in flight are answered; what still comes over open
+connections is refused with 503; then exit 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from serve.app import App
+from serve.options import Options
+from zoo.errors import ZooError
+
+#: Seconds in which open connections are still told that the server stops.
+_FAREWELL = 0.5
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, app: App) -> None:
+        super().__init__(config)
+        self._app = app
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As uvicorn's, but a server that stopped as it was told to has not failed."""
+        before = {n: signal.signal(n, self.handle_exit) for n in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._app.draining = True
+        super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        end = time.monotonic() + self._app.options.timeout
+        await asyncio.sleep(_FAREWELL)
+        while self._app.running and time.monotonic() < end:
+            await asyncio.sleep(0.02)
+        await super().shutdown(sockets)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Open the listening socket.
+
+    Raises:
+        ZooError: the address is taken or cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        reason = getattr(error, "strerror", None) or error
+        raise ZooError(f"cannot listen on {host}:{port}: {reason}") from None
+    listener.set_inheritable(True)
+    return listener
+
+
+def serve(options: Options, listener: socket.socket, workers: int = 1) -> None:
+    """Serve until SIGTERM or Ctrl-C.
+
+    Args:
+        options: what and how.
+        listener: from `bind`.
+        workers: processes; one that dies is replaced.
+    """
+    if workers == 1:
+        _work(options, listener)
+        return
+    stopping = False
+
+    def stop(number: int, frame: Any) -> None:
+        nonlocal stopping
+        stopping = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory(prefix="zoo-metrics-") as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+
+        def start() -> Any:
+            process = context.Process(target=_work, args=(options, listener))
+            process.start()
+            return process
+
+        processes = [start() for _ in range(workers)]
+        while not stopping:
+            time.sleep(0.1)
+            for place, process in enumerate(processes):
+                if not process.is_alive() and not stopping:
+                    print(f"zoo: worker {process.pid} died, starting another", file=sys.stderr)
+                    processes[place] = start()
+        listener.close()
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join()
+
+
+def _work(options: Options, listener: socket.socket) -> None:
+    sys.setswitchinterval(0.0005)  # a model's thread that is done shall not wait 5 ms for the GIL
+    app = App(options)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="on",
+        http="httptools",
+        loop="auto",
+        server_header=False,
+        backlog=2048,
+        timeout_graceful_shutdown=int(options.timeout) + 1,
+    )
+    _Server(config, app).run(sockets=[listener])

@@ -1,0 +1,551 @@
+"""The server as its clients meet it: a real process on loopback, real clients, real faults."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import http.client
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from conftest import ROOT
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from zoo import Session, cards
+from zoo.datasets import mnist
+
+INFER = "/v2/models/cnn/infer"
+
+
+class Server:
+    """A `zoo serve` process and its address."""
+
+    def __init__(self, command: list[str], *args: object) -> None:
+        words = [*command, "serve", *map(str, args), "--port", "0"]
+        self.process = subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert self.process.stdout is not None
+        self.url = self.process.stdout.readline().strip().rstrip("/")
+        assert self.url.startswith("http://127.0.0.1:"), self.process.communicate()
+        self.address = self.url.removeprefix("http://")
+        self.port = int(self.address.rpartition(":")[2])
+        for _ in range(300):
+            with contextlib.suppress(OSError):
+                if self.request("GET", "/v2/health/ready")[0] == 200:
+                    return
+            time.sleep(0.05)
+        raise AssertionError("the server did not become ready")
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        """One request over a new connection: status, headers, body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            names = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, path, body, names)
+            answer = connection.getresponse()
+            lower = {name.lower(): value for name, value in answer.getheaders()}
+            return answer.status, lower, answer.read()
+        finally:
+            connection.close()
+
+    def stop(self) -> tuple[int, str]:
+        """SIGTERM; the exit code and what was said."""
+        self.process.send_signal(signal.SIGTERM)
+        _, said = self.process.communicate(timeout=30)
+        return self.process.returncode, said
+
+
+@pytest.fixture(scope="module")
+def server(zoo_command: list[str]) -> Iterator[Server]:
+    """All shipped models."""
+    server = Server(zoo_command)
+    yield server
+    assert server.stop()[0] == 0
+
+
+@pytest.fixture
+def start(zoo_command: list[str]) -> Iterator[Callable[..., Server]]:
+    """Start servers with options; what still runs at the end is stopped."""
+    servers: list[Server] = []
+
+    def begin(*args: object) -> Server:
+        servers.append(Server(zoo_command, *args))
+        return servers[-1]
+
+    yield begin
+    for one in servers:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.communicate()
+
+
+def json_body(images: np.ndarray, **more: Any) -> bytes:
+    tensor = {
+        "name": "images",
+        "shape": list(images.shape),
+        "datatype": "UINT8",
+        "data": images.ravel().tolist(),
+    }
+    return msgspec.json.encode({"inputs": [tensor], **more})
+
+
+def framed(header: dict[str, Any], blob: bytes) -> tuple[bytes, str]:
+    head = msgspec.json.encode(header)
+    return head + blob, str(len(head))
+
+
+def test_tritonclient_works_unmodified(server: Server) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "tests" / "triton_check.py", server.address],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout == "all right\n", done.stderr[-3000:]
+
+
+def test_the_answers_are_those_of_the_session(server: Server, digits: mnist.Split) -> None:
+    images = digits.inputs[:150]
+    for model in ("softmax", "googlenet", "resnet", "rnn"):
+        body = json_body(images, id="a")
+        status, headers, data = server.request("POST", f"/v2/models/{model}/infer", body)
+        assert status == 200
+        assert headers["content-type"] == "application/json"
+        answer = json.loads(data)
+        assert (answer["model_name"], answer["model_version"], answer["id"]) == (model, "1", "a")
+        assert [tensor["name"] for tensor in answer["outputs"]] == ["logits", "probabilities"]
+        expected = Session(model, device="cpu").run(images)
+        for tensor, want in zip(answer["outputs"], expected, strict=True):
+            found = np.array(tensor["data"], np.float32).reshape(tensor["shape"])
+            np.testing.assert_allclose(found, want, atol=1e-4)
+
+
+def test_nested_data_and_chosen_outputs(server: Server, digits: mnist.Split) -> None:
+    images = digits.inputs[:3]
+    nested = {"name": "images", "shape": [3, 28, 28, 1], "datatype": "UINT8",
+              "data": images.tolist()}  # fmt: skip
+    body = json.dumps({"inputs": [nested], "outputs": [{"name": "probabilities"}]}).encode()
+    status, _, data = server.request("POST", "/v2/models/resnet/versions/1/infer", body)
+    assert status == 200
+    (tensor,) = json.loads(data)["outputs"]
+    assert np.array(tensor["data"]).reshape(3, 10).argmax(axis=1).tolist() == [7, 2, 1]
+
+
+def test_raw_and_mixed_binary_requests(server: Server, digits: mnist.Split) -> None:
+    images = digits.inputs[:4]
+    status, headers, data = server.request(
+        "POST", INFER, images.tobytes(), Inference_Header_Content_Length="0"
+    )
+    assert status == 200
+    size = int(headers["inference-header-content-length"])
+    outputs = json.loads(data[:size])["outputs"]
+    assert [tensor["parameters"]["binary_data_size"] for tensor in outputs] == [160, 160]
+    probabilities = np.frombuffer(data[size + 160 :], "<f4").reshape(4, 10)
+    assert probabilities.argmax(axis=1).tolist() == digits.targets[:4].tolist()
+
+    tensor = {"name": "images", "shape": [4, 28, 28, 1], "datatype": "UINT8",
+              "parameters": {"binary_data_size": 4 * 784}}  # fmt: skip
+    outputs = [{"name": "logits", "parameters": {"binary_data": True}}, {"name": "probabilities"}]
+    body, size_text = framed({"inputs": [tensor], "outputs": outputs}, images.tobytes())
+    status, headers, data = server.request(
+        "POST", INFER, body, Inference_Header_Content_Length=size_text
+    )
+    assert status == 200
+    size = int(headers["inference-header-content-length"])
+    first, second = json.loads(data[:size])["outputs"]
+    assert len(data) - size == first["parameters"]["binary_data_size"] == 160
+    np.testing.assert_allclose(np.array(second["data"]).reshape(4, 10), probabilities, atol=1e-6)
+
+
+def test_images_in_labels_out(server: Server, tmp_path: Path, digits: mnist.Split) -> None:
+    for number in range(3):
+        ink = Image.fromarray(digits.inputs[number, :, :, 0])
+        ink.save(tmp_path / f"{number}.png")
+        paper = Image.fromarray(255 - digits.inputs[number, :, :, 0]).resize((100, 100))
+        paper.save(tmp_path / f"{number}.jpg")
+    for args in (
+        ["--data-binary", "@0.png"],
+        ["--data-binary", "@0.jpg", "-H", "Content-Type: image/jpeg"],
+        ["-F", "file=@0.png"],
+    ):
+        done = subprocess.run(
+            ["curl", "-s", *args, f"{server.url}/v1/predict/resnet"],
+            capture_output=True, check=True,
+        )  # fmt: skip
+        (found,) = json.loads(done.stdout)["predictions"]
+        assert found["label"] == "7"
+        assert found["probability"] == found["probabilities"]["7"] > 0.9
+        assert sum(found["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+    (tmp_path / "bad.png").write_bytes(b"nonsense")
+    files = ["-F", "a=@1.png", "-F", "b=@bad.png", "-F", "c=@2.jpg"]
+    done = subprocess.run(
+        ["curl", "-s", *files, f"{server.url}/v1/predict/resnet"], capture_output=True, check=True
+    )
+    first, bad, third = json.loads(done.stdout)["predictions"]
+    assert (first["name"], first["label"], third["label"]) == ("1.png", "2", "1")
+    assert bad == {"name": "bad.png", "error": "not an image in a known format"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "reason"),
+    [
+        ("GET", "/nowhere", 404, "no such address: /nowhere"),
+        ("POST", "/v2/models/nope/infer", 404, "unknown model 'nope', known: cnn,"),
+        ("POST", "/v2/models/cnn/versions/9/infer", 404, "has no version '9'"),
+        ("GET", "/v2/models/nope", 404, "unknown model 'nope'"),
+        ("GET", INFER, 405, "expected POST"),
+        ("PUT", "/v2", 405, "not allowed"),
+        ("DELETE", "/v1/predict/cnn", 405, "not allowed"),
+        ("GET", "/v1/models/cnn/secret.png", 404, "no picture"),
+        ("GET", "/v1/models/cnn/..%2f..%2fcard.json", 404, ""),
+        ("GET", "/page/../app.py", 404, ""),
+        ("GET", "/page/nothing.js", 404, ""),
+    ],
+)  # fmt: skip
+def test_wrong_addresses_and_methods(
+    server: Server, method: str, path: str, status: int, reason: str
+) -> None:
+    found, headers, data = server.request(method, path)
+    assert found == status
+    assert headers["content-type"] == "application/json"
+    assert reason in json.loads(data)["error"]
+    if status == 405:
+        assert "allow" in headers
+
+
+def tensor(**changes: Any) -> bytes:
+    """A request for one black image, with some fields changed."""
+    base = {"name": "images", "shape": [1, 28, 28, 1], "datatype": "UINT8", "data": [0] * 784}
+    return json.dumps({"inputs": [base | changes]}).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "request: "),
+        (b"{", "request: "),
+        (b"[]", "request: Expected `object`"),
+        (b"{}", "missing required field `inputs`"),
+        (b'{"inputs":[]}', "inputs: expected 'images' alone, given none"),
+        (b"[" * 100_000, "request: "),
+        (b'{"inputs":' + b"[" * 100_000, "request: "),
+        (b"\xff\xfe", "request: "),
+        (tensor(name="x"), "expected 'images' alone, given x"),
+        (tensor(datatype="FP32"), "expected datatype UINT8, given FP32"),
+        (tensor(shape=[1, 28, 28]), "expected shape [batch, 28, 28, 1]"),
+        (tensor(shape=[0, 28, 28, 1], data=[]), "expected shape"),
+        (tensor(shape=[-1, 28, 28, 1]), "expected shape"),
+        (tensor(shape=[2**62, 28, 28, 1]), "values, given 784"),
+        (tensor(data=[0] * 783), "needs 784 values, given 783"),
+        (tensor(data=[256] + [0] * 783), "integers from 0 to 255"),
+        (tensor(data=[-1] + [0] * 783), "integers from 0 to 255"),
+        (tensor(data=[0.5] + [0] * 783), "integers from 0 to 255"),
+        (tensor(data=["7"] * 784), "integers from 0 to 255"),
+        (tensor(data=[[0], [0, 1]]), "integers from 0 to 255"),
+        (tensor(data=None), "integers from 0 to 255"),
+        (tensor(data=[10**30] * 784), "integers from 0 to 255"),
+        (tensor(data=[float("nan")] * 784), "request: "),
+        (tensor().replace(b'"data"', b'"date"'), "data is missing"),
+        (tensor()[:-1] + b',"outputs":[{"name":"y"}]}', "outputs: no 'y', known: logits, prob"),
+    ],
+)  # fmt: skip
+def test_wrong_tensors_are_400_with_the_reason(server: Server, body: bytes, reason: str) -> None:
+    status, _, data = server.request("POST", INFER, body)
+    assert (status, reason in json.loads(data)["error"]) == (400, True), data
+
+
+def test_numbers_that_are_not_finite(server: Server) -> None:
+    path = "/v2/models/linear/infer"
+    base = {"name": "features", "shape": [1, 10], "datatype": "FP32"}
+    for data in ("[1e999" + ",0" * 9 + "]", "[NaN" + ",0" * 9 + "]", "[1e39" + ",0" * 9 + "]"):
+        text = json.dumps({"inputs": [base | {"data": "@"}]}).replace('"@"', data)
+        status, _, answer = server.request("POST", path, text.encode())
+        assert status == 400, answer
+    raw = np.full(10, np.inf, "<f4").tobytes()
+    assert server.request("POST", path, raw, Inference_Header_Content_Length="0")[0] == 400
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    length=st.one_of(st.integers(-5, 3000), st.sampled_from([2**31, 2**63, 2**64])),
+    shape=st.lists(st.sampled_from([-1, 0, 1, 2, 28, 2**31, 2**63]), max_size=5),
+    size=st.one_of(
+        st.integers(-5, 2000), st.sampled_from([784, 2**63, None, True, "784", [784], 784.0])
+    ),
+    blob=st.integers(0, 2000),
+    cut=st.integers(0, 50),
+    honest=st.booleans(),
+)
+def test_binary_framing_that_lies_is_400_and_never_worse(
+    server: Server, length: int, shape: list[int], size: Any, blob: int, cut: int, honest: bool
+) -> None:
+    tensor = {"name": "images", "shape": shape, "datatype": "UINT8",
+              "parameters": {"binary_data_size": size}}  # fmt: skip
+    body, true_length = framed({"inputs": [tensor]}, bytes(blob))
+    header = true_length if honest else str(length)
+    body = body[: len(body) - cut]
+    status, _, data = server.request("POST", INFER, body, Inference_Header_Content_Length=header)
+    whole = honest and cut == 0 and shape == [1, 28, 28, 1] and size == blob == 784
+    assert status in ((200,) if whole and type(size) is int else (200, 400)), data
+    if status == 400:
+        assert json.loads(data)["error"]
+
+
+def test_packed_bodies(server: Server, digits: mnist.Split) -> None:
+    body = json_body(digits.inputs[:20])
+    raw = zlib.compressobj(wbits=-15)
+    packed = {
+        "gzip": gzip.compress(body),
+        "deflate": zlib.compress(body),
+        " Deflate": raw.compress(body) + raw.flush(),
+        "identity": body,
+    }
+    plain = server.request("POST", INFER, body)[2]
+    for encoding, data in packed.items():
+        status, _, answer = server.request("POST", INFER, data, Content_Encoding=encoding)
+        assert (status, answer) == (200, plain), encoding
+    status, headers, answer = server.request("POST", INFER, body, Accept_Encoding="gzip;q=1, br")
+    assert headers["content-encoding"] == "gzip"
+    assert gzip.decompress(answer) == plain
+    for encoding, data, status, reason in (
+        ("br", body, 415, "expected gzip or deflate"),
+        ("gzip", body, 400, "damaged"),
+        ("gzip", packed["gzip"][:-9], 400, "cut short"),
+        ("gzip", gzip.compress(bytes(17_000_000)), 413, "too large"),
+    ):
+        found, _, answer = server.request("POST", INFER, data, Content_Encoding=encoding)
+        assert found == status
+        assert reason in json.loads(answer)["error"]
+
+
+def test_bodies_that_are_too_large_are_refused(server: Server) -> None:
+    for path in (INFER, "/v1/predict/cnn"):
+        status, _, data = server.request("POST", path, bytes(16_000_001))
+        assert status == 413
+        assert "at most 16,000,000 bytes" in json.loads(data)["error"]
+    status, _, data = server.request("POST", "/v1/predict/cnn", b"a,b", Content_Type="text/csv")
+    assert status == 415
+    for body, kind, reason in (
+        (b"", "image/png", "the body is empty"),
+        (b"xx", "image/png", "not an image in a known format"),
+        (b"--x--\r\n", "multipart/form-data; boundary=x", "no file"),
+        (b"??", "multipart/form-data", "multipart form"),
+    ):
+        status, _, data = server.request("POST", "/v1/predict/cnn", body, Content_Type=kind)
+        assert status == 400
+        assert reason in json.loads(data)["error"], data
+    status, _, data = server.request("POST", "/v1/predict/linear", b"x", Content_Type="image/png")
+    assert status == 400
+    assert "takes features, not images: use /v2/models/linear/infer" in json.loads(data)["error"]
+
+
+def test_the_openapi_document_is_kept(server: Server, tmp_path: Path) -> None:
+    """Schemathesis makes requests from the document and compares the answers with it."""
+    done = subprocess.run(
+        [
+            Path(sys.executable).with_name("schemathesis"), "run", f"{server.url}/openapi.json",
+            "--max-examples", "15", "--phases", "examples,fuzzing", "--seed", "1",
+            "--checks", "not_a_server_error,status_code_conformance,content_type_conformance,"
+            "response_schema_conformance",
+        ],
+        capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+
+
+def test_documents_and_cards(server: Server) -> None:
+    models = json.loads(server.request("GET", "/v1/models")[2])
+    assert [model["name"] for model in models] == cards.shipped()
+    for model in models:
+        for picture in model["pictures"]:
+            status, headers, data = server.request("GET", f"/{picture}")
+            assert (status, headers["content-type"], data[:4]) == (200, "image/png", b"\x89PNG")
+    card = server.request("GET", "/v1/models/cnn")[2]
+    assert cards.parse(card, "served") == cards.read(cards.locate("cnn"))
+    docs = server.request("GET", "/docs")[2].decode()
+    assert "/v2/models/{model}/infer" in docs
+    for page in ("/", "/docs"):
+        _, headers, data = server.request("GET", page)
+        assert headers["content-security-policy"].startswith("default-src 'self'")
+        assert not re.findall(rb"(?:src|href)=\"(?:https?:)?//", data)
+
+
+def test_metrics_and_access_log(start: Callable[..., Server], digits: mnist.Split) -> None:
+    server = start("cnn", "--log-format", "json")
+    body = json_body(digits.inputs[:8])
+    for _ in range(5):
+        assert server.request("POST", INFER, body)[0] == 200
+    server.request("POST", INFER, b"{")
+    server.request("GET", "/no%0awhere")
+    text = server.request("GET", "/metrics")[2].decode()
+    for line in (
+        'zoo_requests_total{code="200",model="cnn"} 5.0',
+        'zoo_requests_total{code="400",model="cnn"} 1.0',
+        'zoo_errors_total{model="cnn"} 1.0',
+        'zoo_request_seconds_count{model="cnn"} 6.0',
+        'zoo_batch_rows_bucket{le="8.0",model="cnn"} 5.0',
+        'zoo_batch_rows_sum{model="cnn"} 40.0',
+        'zoo_queue_depth{model="cnn"} 0.0',
+    ):
+        assert line in text, text
+    code, said = server.stop()
+    assert code == 0
+    lines = [json.loads(line) for line in said.splitlines()]
+    assert [line["status"] for line in lines if line["path"] == INFER] == [200] * 5 + [400]
+    assert [line["path"] for line in lines if line["status"] == 404] == ["/no%0awhere"]
+
+
+def test_the_access_log_can_be_text_or_off(start: Callable[..., Server]) -> None:
+    for args, count in ((("--log-format", "text"), 1), (("--no-access-log",), 0)):
+        server = start("linear", *args)
+        server.request("GET", "/v2")
+        said = server.stop()[1]
+        assert len(re.findall(r"127\.0\.0\.1 GET /v2 200 \d+\.\d\d ms", said)) == count
+
+
+def test_a_full_queue_is_503_and_every_request_is_answered(
+    start: Callable[..., Server], digits: mnist.Split
+) -> None:
+    server = start("googlenet", "--max-queue", "2", "--max-batch", "1", "--no-access-log")
+    path, body = "/v2/models/googlenet/infer", json_body(digits.inputs[:150])
+    answers: list[tuple[int, dict[str, str]]] = []
+
+    def work() -> None:
+        for _ in range(6):
+            status, headers, _ = server.request("POST", path, body)
+            answers.append((status, headers))
+
+    threads = [threading.Thread(target=work) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):  # health is answered all the while
+        assert server.request("GET", "/v2/health/live")[0] == 200
+    codes = [status for status, _ in answers]
+    assert len(codes) == 72
+    assert set(codes) == {200, 503}
+    assert all("retry-after" in headers for status, headers in answers if status == 503)
+
+
+def test_a_request_that_takes_too_long_is_503(
+    start: Callable[..., Server], digits: mnist.Split
+) -> None:
+    server = start("googlenet", "--timeout", "0.05", "--no-access-log")
+    body = json_body(digits.inputs[:3000])
+    status, _, data = server.request("POST", "/v2/models/googlenet/infer", body)
+    assert status == 503
+    assert "no answer within 0.05 s" in json.loads(data)["error"]
+
+
+def test_slow_and_vanishing_clients_harm_nobody(start: Callable[..., Server]) -> None:
+    server = start("cnn", "--timeout", "1", "--no-access-log")
+    head = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n{" % INFER.encode()
+    slow = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(20)]
+    for connection in slow:
+        connection.sendall(head)
+    for connection in slow[:10]:  # half of them vanish
+        connection.close()
+    assert server.request("POST", INFER, tensor())[0] == 200
+    for connection in slow[10:]:
+        connection.settimeout(10)
+        assert b"503" in connection.recv(1000).partition(b"\r\n")[0]
+        connection.close()
+    assert server.request("POST", INFER, tensor())[0] == 200
+    assert server.stop()[0] == 0
+
+
+def test_sigterm_under_load_answers_every_request(
+    start: Callable[..., Server], digits: mnist.Split
+) -> None:
+    server = start("cnn", "--no-access-log")
+    body = json_body(digits.inputs[:4])
+    codes: list[int] = []
+    unanswered: list[BaseException] = []
+    stopping = threading.Event()
+
+    def work() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        while True:
+            fresh = connection.sock is None
+            try:
+                if fresh:
+                    connection.connect()
+            except OSError:  # refused: the server has stopped listening
+                return
+            try:
+                connection.request("POST", INFER, body)
+                answer = connection.getresponse()
+                answer.read()
+                codes.append(answer.status)
+            except (OSError, http.client.HTTPException) as error:
+                # one that waited to be accepted when the listener closed is refused this way
+                if not (fresh and stopping.is_set() and isinstance(error, ConnectionResetError)):
+                    unanswered.append(error)
+                return
+
+    threads = [threading.Thread(target=work) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    time.sleep(1)
+    stopping.set()
+    code, said = server.stop()
+    for thread in threads:
+        thread.join(30)
+    assert (code, said) == (0, "")
+    assert codes.count(200) > 100
+    assert set(codes) <= {200, 503}
+    assert unanswered == []
+
+
+def test_several_workers_share_the_port_and_their_metrics(
+    start: Callable[..., Server], digits: mnist.Split
+) -> None:
+    server = start("cnn", "--workers", "2", "--no-access-log")
+    body = json_body(digits.inputs[:1])
+    for _ in range(40):
+        assert server.request("POST", INFER, body)[0] == 200
+    text = server.request("GET", "/metrics")[2].decode()
+    assert 'zoo_requests_total{code="200",model="cnn"} 40.0' in text
+    assert server.stop()[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "reason"),
+    [
+        (("nope",), 2, "unknown model 'nope'"),
+        (("cnn", "--port", "99999"), 2, "99999"),
+        (("cnn", "--host", "192.0.2.1"), 1, "cannot listen on 192.0.2.1:8000: "),
+        (("cnn", "--workers", "0"), 2, "--workers"),
+    ],
+)
+def test_bad_usage(
+    args: tuple[str, ...], code: int, reason: str, zoo_cli: Callable[..., Any]
+) -> None:
+    result = zoo_cli("serve", *args)
+    assert result.exit_code == code
+    assert reason in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_taken_port_is_said_so(server: Server, zoo_process: Callable[..., Any]) -> None:
+    done = zoo_process("serve", "cnn", "--port", server.port)
+    assert done.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{server.port}: Address already in use" in done.stderr
