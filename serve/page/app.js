@@ -23,11 +23,11 @@ const TEXT = {
     tagline: "每门 PyTorch 课程都会讲的模型：已训练、已测量、可直接调用。",
     language: "语言", draw: "写一个数字", hint: "在这里书写", results: "模型的识别结果",
     pad: "书写区域，可用鼠标、笔或手指；只用键盘时请按下方的示例数字",
-    seen: "模型看到的图像", clear: "清除", samples: "示例数字", sample: "示例数字",
+    seen: "模型所见", clear: "清除", samples: "示例数字", sample: "示例数字",
     drop: "选择、拖入或粘贴图片", models: "模型", docs: "接口文档",
     metrics: "运行指标", waiting: "写一个数字，或按一个示例数字。",
     agree: (label, n, all, name, sure) =>
-      `${label}：${all} 个模型中有 ${n} 个这样识别，${name} 最有把握（${sure}）`,
+      `${n}/${all} 个模型识别为 ${label}，${name} 最有把握：${sure}`,
     single: (label, name, sure) => `${name}：${label}，${sure}`,
     probabilities: "各类别的概率：", parameters: "参数", score: "测试成绩", data: "数据",
     task: "任务", classification: "多分类", binary: "二分类",
@@ -215,7 +215,7 @@ async function predict(model, file) {
     body: file,
   });
   const { error, probabilities } = answer.predictions[0];
-  if (error) throw new Error(t("refused")(error));
+  if (error) throw new Error(t("refused")(`${file.name}: ${error}`));
   return model.labels.map((label) => probabilities[label]);
 }
 
@@ -318,7 +318,8 @@ function say() {
   clearTimeout(saying);
   saying = setTimeout(() => {
     const found = majority();
-    $("summary").textContent = !found ? t(models.length && !readers.length ? "none" : "waiting")
+    $("summary").textContent = line ? ""
+      : !found ? t(models.length && !readers.length ? "none" : "waiting")
       : readers.length === 1 ? t("single")(found.label, found.name, found.sure)
       : t("agree")(found.label, found.n, readers.length, found.name, found.sure);
   }, 250);
