@@ -37,6 +37,16 @@ _JSON = (b"content-type", b"application/json")
 _CSP = "default-src 'self'; img-src 'self' data: blob:"
 
 
+_FRESH = {"cache-control": "no-cache"}  # an upgraded server shows its new page
+
+
+class _Page(StaticFiles):
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers.update(_FRESH)
+        return response
+
+
 class App:
     """The ASGI application over some bundles.
 
@@ -178,7 +188,7 @@ class App:
                 Route("/metrics", self._show_metrics),
                 Route("/docs", self._docs),
                 Route("/", self._index),
-                Mount("/page", StaticFiles(directory=PAGE)),
+                Mount("/page", _Page(directory=PAGE)),
             ],
             exception_handlers={
                 HttpError: _on_http_error,
@@ -337,7 +347,9 @@ class App:
         return Response(page, media_type="text/html", headers={"content-security-policy": _CSP})
 
     async def _index(self, request: Request) -> Response:
-        return FileResponse(PAGE / "index.html", headers={"content-security-policy": _CSP})
+        return FileResponse(
+            PAGE / "index.html", headers={"content-security-policy": _CSP, **_FRESH}
+        )
 
 
 def _stopping() -> HttpError:

@@ -215,7 +215,7 @@ async function predict(model, file) {
     body: file,
   });
   const { error, probabilities } = answer.predictions[0];
-  if (error) throw new Error(t("refused")(`${file.name}: ${error}`));
+  if (error) throw new Error(t("refused")(error));
   return model.labels.map((label) => probabilities[label]);
 }
 
@@ -265,11 +265,13 @@ async function take(files) {
 
 /** Return whether the answers came before the user went on to something else. */
 async function readFile(file, button) {
+  const named = (error) => { throw new Error(`${file.name}: ${error.message}`); };
   if (!models.length) await load();
   fresh([]);
   const mine = round;
   button.setAttribute("aria-pressed", true);
-  await Promise.all(readers.map((model) => ask(model, () => predict(model, file), mine)));
+  await Promise.all(readers.map((model) =>
+    ask(model, () => predict(model, file).catch(named), mine)));
   if (mine !== round) return false;
   button.querySelector("b").textContent = majority()?.label ?? "–";
   button.title = readers.find((model) => model.problem)?.problem ?? "";

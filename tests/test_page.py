@@ -1,0 +1,176 @@
+"""The page at `/` in a real browser: draw a digit, choose a file, both widths, both languages."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import Select, WebDriverWait
+from test_server import Server
+
+from zoo.datasets import mnist
+
+SHOTS = os.environ.get("ZOO_SCREENSHOTS")
+MODELS = ("cnn", "googlenet", "resnet", "rnn", "rnn_cell", "softmax")
+
+
+@pytest.fixture(scope="module")
+def server(zoo_command: list[str]) -> Iterator[Server]:
+    server = Server(zoo_command, "--no-access-log")
+    yield server
+    assert server.stop()[0] == 0
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """Headless Chromium. In CI it has to be there; elsewhere its absence skips, with the reason."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        assert not os.environ.get("CI"), "CI installs chromium and chromium-driver"
+        pytest.skip("no chromium and chromedriver: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for word in (
+        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        "--lang=en", f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
+    ):  # fmt: skip
+        options.add_argument(word)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    chrome = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    yield chrome
+    chrome.quit()
+
+
+@pytest.fixture(params=[(1280, 900), (390, 844)], ids=["desktop", "phone"])
+def page(request: Any, server: Server, browser: webdriver.Chrome) -> webdriver.Chrome:
+    """The page, freshly loaded, at one width."""
+    width, height = request.param
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
+    )
+    browser.get(server.url + "/")
+    browser.execute_script("localStorage.clear()")
+    browser.get(server.url + "/")
+    until(browser, lambda: len(browser.find_elements(By.CSS_SELECTOR, "[data-card]")) == 8)
+    return browser
+
+
+def until(browser: webdriver.Chrome, what: Callable[[], Any]) -> None:
+    WebDriverWait(browser, 20).until(lambda _: what())
+
+
+def answers(browser: webdriver.Chrome) -> dict[str, str]:
+    return {
+        model: browser.find_element(By.CSS_SELECTOR, f'[data-model="{model}"] [data-answer]').text
+        for model in MODELS
+    }
+
+
+def shoot(browser: webdriver.Chrome, name: str) -> None:
+    if SHOTS:
+        width = browser.execute_script("return innerWidth")
+        browser.save_screenshot(str(Path(SHOTS) / f"{name}-{width}.png"))
+
+
+def errors(browser: webdriver.Chrome) -> list[str]:
+    return [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+def test_a_drawn_digit_is_read_by_every_model(page: webdriver.Chrome) -> None:
+    pad = page.find_element(By.ID, "pad")
+    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", pad)
+    side = min(pad.size["width"], pad.size["height"])
+    stroke = [(-0.22, -0.28), (0.24, -0.28), (0.12, -0.05), (0.0, 0.15), (-0.08, 0.34)]
+    pen = ActionChains(page, duration=60)
+    pen.move_to_element_with_offset(pad, int(stroke[0][0] * side), int(stroke[0][1] * side))
+    pen.click_and_hold()
+    for x, y in stroke[1:]:
+        pen.move_to_element_with_offset(pad, int(x * side), int(y * side))
+    pen.release().perform()
+    until(page, lambda: set(answers(page).values()) == {"7"})
+    summary = page.find_element(By.ID, "summary")
+    assert summary.get_attribute("aria-live") == "polite"
+    until(page, lambda: "7" in summary.text)
+    latency = page.find_element(By.CSS_SELECTOR, '[data-model="cnn"] [data-latency]').text
+    assert "ms" in latency
+    shoot(page, "drawn")
+    page.find_element(By.ID, "clear").click()
+    until(page, lambda: "7" not in answers(page).values())
+    assert errors(page) == []
+
+
+def test_the_sample_digits_work_from_the_keyboard(page: webdriver.Chrome) -> None:
+    for digit in "038":
+        button = page.find_element(By.CSS_SELECTOR, f'[data-digit="{digit}"]')
+        page.execute_script("arguments[0].focus()", button)
+        assert page.switch_to.active_element == button
+        button.send_keys(" ")
+        until(page, lambda digit=digit: set(answers(page).values()) == {digit})
+
+
+def test_a_chosen_file_is_read_and_a_bad_one_is_said_so(
+    page: webdriver.Chrome, tmp_path: Path, digits: mnist.Split
+) -> None:
+    Image.fromarray(255 - digits.inputs[0, :, :, 0]).resize((200, 200)).save(tmp_path / "7.png")
+    (tmp_path / "bad.png").write_bytes(b"nonsense")
+    chooser = page.find_element(By.ID, "file")
+    chooser.send_keys(str(tmp_path / "7.png"))
+    until(page, lambda: set(answers(page).values()) == {"7"})
+    shoot(page, "file")
+    chooser.send_keys(str(tmp_path / "bad.png"))
+    problem = page.find_element(By.ID, "problem")
+    until(page, lambda: "not an image in a known format" in problem.text)
+    assert problem.get_attribute("role") == "alert"
+
+
+def test_both_languages_and_no_overflow(page: webdriver.Chrome) -> None:
+    html = page.find_element(By.TAG_NAME, "html")
+    assert html.get_attribute("lang") == "en"
+    for language, lang in (("zh", "zh-CN"), ("en", "en")):
+        Select(page.find_element(By.ID, "language")).select_by_value(language)
+        until(page, lambda lang=lang: html.get_attribute("lang") == lang)
+        wide = page.execute_script("return document.documentElement.scrollWidth - innerWidth")
+        assert wide <= 0
+        text = page.find_element(By.TAG_NAME, "body").text
+        assert ("清除" in text or "清空" in text) is (language == "zh")
+        shoot(page, language)
+    Select(page.find_element(By.ID, "language")).select_by_value("zh")
+    page.refresh()
+    until(page, lambda: page.find_element(By.TAG_NAME, "html").get_attribute("lang") == "zh-CN")
+
+
+def test_the_cards_show_every_model_with_its_pictures(page: webdriver.Chrome) -> None:
+    assert len(page.find_elements(By.CSS_SELECTOR, "[data-card]")) == 8
+    for picture in page.find_elements(By.CSS_SELECTOR, "[data-card] img"):
+        page.execute_script("arguments[0].scrollIntoView()", picture)
+        until(page, lambda picture=picture: picture.get_property("naturalWidth"))
+        assert picture.get_attribute("alt")
+    text = page.find_element(By.CSS_SELECTOR, '[data-card="resnet"]').text
+    assert "41,514" in text
+    assert "99." in text
+    shoot(page, "cards")
+    outside = page.execute_script(
+        "return performance.getEntriesByType('resource').map(e => new URL(e.name).host)"
+    )
+    assert set(outside) == {page.current_url.split("/")[2]}
+
+
+def test_a_server_that_is_gone_is_said_so(
+    browser: webdriver.Chrome, zoo_command: list[str]
+) -> None:
+    server = Server(zoo_command, "cnn", "--no-access-log")
+    browser.get(server.url + "/")
+    until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "[data-card]"))
+    server.stop()
+    browser.find_element(By.CSS_SELECTOR, '[data-digit="1"]').click()
+    until(browser, lambda: browser.find_element(By.ID, "problem").text)
