@@ -376,7 +376,7 @@ def predict(
         raise UsageError("--json prints to stdout, -o writes a file: give one of them")
     if resume and output is None:
         raise UsageError("--resume goes on with a file: give the same -o as before")
-    session = Session(model, device=device.value)
+    session = Session(model, device=device.value, spin=False)  # the cores decode meanwhile
     kept = sinks.Collect() if json else None
     if output is None:
         sink: sinks.Sink = kept or sinks.Table()

@@ -30,6 +30,7 @@ BLOCK = 256
 #: Bytes of one image file or archive member; a larger one is an error, not a full memory.
 MAX_FILE = 64_000_000
 
+_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)  # the latter on Windows alone
 Row = tuple[str, Any, Callable[[Any], NDArray[Any]]]
 
 
@@ -99,14 +100,18 @@ def _fail(message: str) -> NDArray[Any]:
 
 
 def _rows(text: str, spec: Spec) -> Iterator[Row]:
-    for path in _paths(text):
-        if isinstance(path, DataError):
-            yield text, str(path), _fail
-            continue
-        kind = _kind(path)
+    image = isinstance(spec, ImageSpec)
+
+    def load(path: str) -> NDArray[Any]:
+        assert isinstance(spec, ImageSpec)
+        return images.decode(_file(path), spec, "no")
+
+    for path, kind in _paths(text):
         try:
-            if kind == "image" and isinstance(spec, ImageSpec):
-                yield path, path, lambda name: images.decode(_file(name), spec, "no")
+            if kind == "error":
+                yield text, path, _fail
+            elif kind == "image" and image:
+                yield path, path, load
             else:
                 yield from _many(path, kind, spec)
         except DataError as error:
@@ -139,19 +144,22 @@ def _many(path: str, kind: str, spec: Spec) -> Iterator[Row]:
 
 def _kind(path: str) -> str:
     name = path.lower()
+    if os.path.splitext(name)[1] in images.SUFFIXES:
+        return "image"
     if name.endswith((".npy", ".npz", ".csv", ".zip", ".parquet")):
         return name.rpartition(".")[2]
     if name.endswith((".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")):
         return "tar"
-    return "idx" if idx.looks_like_idx(Path(path)) else "image"
+    return "idx" if idx.looks_like_idx(path) else "image"
 
 
-def _paths(text: str) -> Iterator[str | DataError]:
-    """Turn one argument into files: a folder is walked, a glob expanded, both sorted."""
+def _paths(text: str) -> Iterator[tuple[str, str]]:
+    """Turn one argument into files and their kinds; a folder is walked, a glob expanded, sorted."""
     if text == "-":
         for line in sys.stdin:
             if line.strip():
-                yield line.rstrip("\r\n")
+                path = line.rstrip("\r\n")
+                yield path, _kind(path)
         return
     path = os.path.expanduser(text)
     if os.path.isdir(path):
@@ -159,31 +167,28 @@ def _paths(text: str) -> Iterator[str | DataError]:
         missing = "a folder without images"
     elif not os.path.exists(path) and glob.has_magic(path):
         matches = sorted(glob.glob(path, recursive=True))
-        found = (name for name in matches if os.path.isfile(name))
+        found = ((name, _kind(name)) for name in matches if os.path.isfile(name))
         missing = "no file matches"
     else:
-        yield path
+        yield path, _kind(path)
         return
-    first = next(found, None)
-    if first is None:
-        yield DataError(missing)
-    else:
-        yield first
-        yield from found
+    first = next(found, (missing, "error"))
+    yield first
+    yield from found
 
 
-def _walk(folder: str) -> Iterator[str]:
+def _walk(folder: str) -> Iterator[tuple[str, str]]:
     for base, folders, files in os.walk(folder):
         folders.sort()
         for name in sorted(files):
-            if os.path.splitext(name)[1].lower() in images.SUFFIXES:
-                yield os.path.join(base, name)
+            if name[name.rfind(".") :].lower() in images.SUFFIXES:
+                yield f"{base}{os.sep}{name}", "image"
 
 
 def _file(path: str) -> bytes:
     """Read a whole image file; plain system calls, since a job has a hundred thousand of them."""
     try:
-        file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        file = os.open(path, _READ)
     except FileNotFoundError:
         raise DataError("no such file") from None
     except OSError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -22,9 +23,9 @@ _PIECE = 1 << 24
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
-def looks_like_idx(path: Path) -> bool:
+def looks_like_idx(path: str) -> bool:
     """Say whether the name is that of an IDX file, gzipped or not."""
-    name = path.name.lower().removesuffix(".gz")
+    name = os.path.basename(path).lower().removesuffix(".gz")
     return ".idx" in name or name.endswith("-ubyte")
 
 
