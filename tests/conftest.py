@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
@@ -110,6 +111,13 @@ def cuda() -> None:
         pytest.skip(f"no GPU: {reason}")
 
 
-def top1(logits: np.ndarray) -> np.ndarray:
-    """Class numbers of logits."""
-    return logits.argmax(axis=1)
+def rows_of(result: Result) -> list[dict[str, Any]]:
+    """The rows that `zoo predict --json` printed."""
+    assert result.exit_code in (0, 3), result.stderr
+    rows: list[dict[str, Any]] = json.loads(result.stdout)["rows"]
+    return rows
+
+
+def labels(rows: list[dict[str, Any]]) -> list[int]:
+    """Their labels, as class numbers."""
+    return [int(row["label"]) for row in rows]

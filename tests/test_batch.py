@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import labels, rows_of
 from PIL import Image
 
 from zoo.datasets import mnist, tabular
@@ -30,16 +31,6 @@ def png(image: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(image[:, :, 0]).save(file, "PNG")
     return file.getvalue()
-
-
-def rows_of(result: Any) -> list[dict[str, Any]]:
-    assert result.exit_code in (0, 3), result.stderr
-    rows: list[dict[str, Any]] = json.loads(result.stdout)["rows"]
-    return rows
-
-
-def labels(rows: list[dict[str, Any]]) -> list[int]:
-    return [int(row["label"]) for row in rows]
 
 
 def test_archives_are_read_in_their_own_order(zoo_cli: Cli, digits: mnist.Split) -> None:

@@ -13,21 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import labels, rows_of
 from PIL import Image
 
 from zoo.datasets import mnist, tabular
 
 Cli = Callable[..., Any]
-
-
-def rows_of(result: Any) -> list[dict[str, Any]]:
-    assert result.exit_code in (0, 3), result.stderr
-    rows: list[dict[str, Any]] = json.loads(result.stdout)["rows"]
-    return rows
-
-
-def labels(rows: list[dict[str, Any]]) -> list[int]:
-    return [int(row["label"]) for row in rows]
 
 
 def test_one_image(zoo_cli: Cli, digit_folder: Path) -> None:
