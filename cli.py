@@ -112,6 +112,13 @@ DeviceOption = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
+def _print_json(document: Any) -> None:
+    """Print one JSON document on stdout."""
+    import msgspec
+
+    print(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+
+
 def _version(asked: bool) -> None:
     if asked:
         print(f"zoo {__version__}")
@@ -137,9 +144,7 @@ def list_models(json: Json = False) -> None:
     known = {name: cards.read(cards.locate(name)) for name in cards.shipped()}
     names = sorted({*registry.names(), *known})
     if json:
-        from serve.sinks import print_json
-
-        print_json(
+        _print_json(
             [
                 {
                     "name": name,
@@ -173,9 +178,7 @@ def info(model: Bundle, json: Json = False) -> None:
     bundle = cards.locate(model)
     card = cards.read(bundle)
     if json:
-        from serve.sinks import print_json
-
-        print_json(card)
+        _print_json(card)
         return
     recipe = {
         name: value for name, value in cards.as_json(card)["recipe"].items() if value not in (0, "")
@@ -297,9 +300,7 @@ def evaluate(
         shown = cards.replace(card, test=found.metrics).score
         plots.confusion(found.confusion, card.labels, plot, f"{card.name} {shown}")
     if json:
-        from serve.sinks import print_json
-
-        print_json(
+        _print_json(
             {
                 "name": card.name,
                 "engine": engine,
@@ -388,7 +389,7 @@ def predict(
         with job.open() as sink:
             tally = batch.run(session, inputs, sink, top=top, invert=invert.value, skip=job.done)
     if kept is not None:
-        sinks.print_json({"model": session.card.name, "device": session.device, "rows": kept.rows})
+        _print_json({"model": session.card.name, "device": session.device, "rows": kept.rows})
     sys.stdout.flush()
     speed = tally.rows / tally.seconds if tally.seconds else 0
     print(f"{tally.rows:,} rows on {session.device}, {speed:,.0f} rows/s", file=sys.stderr)
@@ -424,9 +425,7 @@ def verify(
                 f"{verdict.problem or 'ok'}"
             )
     if json:
-        from serve.sinks import print_json
-
-        print_json([verdict._asdict() for verdict in verdicts])
+        _print_json([verdict._asdict() for verdict in verdicts])
     bad = [verdict.name for verdict in verdicts if verdict.problem]
     if bad or not verdicts:
         raise VerificationError(f"verification failed: {', '.join(bad) or 'no bundle found'}")
@@ -505,9 +504,7 @@ def benchmark(
         with needs_extra("train", "--plot"):
             bench.plot(found, plot)
     if json:
-        from serve.sinks import print_json
-
-        print_json(bench.report(found))
+        _print_json(bench.report(found))
         return
     print(f"{'model':<12}{'device':<8}{'batch':>6}{'rows/s':>14}{'p50 ms':>10}{'p99 ms':>10}")
     for each in found:
@@ -524,9 +521,7 @@ def doctor(json: Json = False) -> None:
 
     findings = examine()
     if json:
-        from serve.sinks import print_json
-
-        print_json([finding._asdict() for finding in findings])
+        _print_json([finding._asdict() for finding in findings])
     else:
         for finding in findings:
             print(f"{finding.status:<7} {finding.check:<23} {finding.detail}")

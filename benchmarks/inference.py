@@ -36,7 +36,7 @@ def main() -> None:
             session.predict(inputs)
             if turn:  # the first is the warm-up
                 speeds[name].append(ROWS / (time.perf_counter() - began))
-    result = {
+    result: dict[str, Any] = {
         "command": "python benchmarks/inference.py",
         "hardware": hardware.processor(),
         "versions": hardware.versions("onnxruntime-gpu", "onnxruntime", "numpy"),
@@ -51,7 +51,7 @@ def main() -> None:
     }
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
-    for name, speed in result["images_per_second"].items():  # type: ignore[attr-defined]
+    for name, speed in result["images_per_second"].items():
         print(f"{name:<12}{speed['median']:>12,} rows/s  ({speed['min']:,} to {speed['max']:,})")
 
 

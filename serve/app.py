@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -280,9 +281,9 @@ class App:
             raise _stopping()
         arrays = await run_in_threadpool(_decode, files, spec, invert)
         good = [array for array in arrays if not isinstance(array, str)]
-        rows = iter(())  # type: Any
+        rows: Iterator[list[float]] = iter(())
         if good:
-            outputs = await self._batchers[session.card.name].infer(_stack(good))
+            outputs = await self._batchers[session.card.name].infer(np.stack(good))
             rows = iter(outputs[1].tolist())
         predictions: list[dict[str, Any]] = []
         for (name, _), array in zip(files, arrays, strict=True):
@@ -365,12 +366,6 @@ def _decode(files: list[tuple[str, bytes]], spec: ImageSpec, invert: Any) -> lis
         except DataError as error:
             found.append(str(error))
     return found
-
-
-def _stack(arrays: list[Any]) -> Any:
-    import numpy as np
-
-    return np.stack(arrays)
 
 
 def _json(document: Any, status: int = 200) -> Response:

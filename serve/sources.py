@@ -180,9 +180,10 @@ def _paths(text: str) -> Iterator[tuple[str, str]]:
 def _walk(folder: str) -> Iterator[tuple[str, str]]:
     for base, folders, files in os.walk(folder):
         folders.sort()
+        start = os.path.join(base, "")  # once a folder: joining each name would take longer
         for name in sorted(files):
             if name[name.rfind(".") :].lower() in images.SUFFIXES:
-                yield f"{base}{os.sep}{name}", "image"
+                yield start + name, "image"
 
 
 def _file(path: str) -> bytes:

@@ -99,7 +99,7 @@ def test_npz_and_paths_on_stdin(
 
 def test_parquet_in_and_out(zoo_cli: Cli, digits: mnist.Split) -> None:
     images = [png(image) for image in digits.inputs[:600]]
-    images[7] = None  # type: ignore[call-overload]
+    images[7] = None  # type: ignore[call-overload]  # an empty cell is the point
     pq.write_table(pa.table({"id": list(range(600)), "image": images}), "plain.parquet")
     nested = [{"bytes": data, "path": "x"} for data in images]
     pq.write_table(pa.table({"image": nested}), "nested.parquet")

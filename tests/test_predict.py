@@ -32,7 +32,8 @@ def test_one_image(zoo_cli: Cli, digit_folder: Path) -> None:
 
 def test_a_folder_is_walked_in_order(zoo_cli: Cli, digit_folder: Path, digits: mnist.Split) -> None:
     (digit_folder / "notes.txt").write_text("not an image, and not named as one")
-    rows = rows_of(zoo_cli("predict", "resnet", digit_folder, "--json"))
+    rows = rows_of(zoo_cli("predict", "resnet", f"{digit_folder}/", "--json"))
+    assert rows[0]["source"] == str(digit_folder / "a" / "00.png")
     assert [Path(row["source"]).stem for row in rows] == [f"{n:02d}" for n in range(30)]
     assert labels(rows) == digits.targets[:30].tolist()
     assert all(row["probability"] > 0.3 and row["error"] is None for row in rows)

@@ -70,7 +70,7 @@ def test_recipes_are_typed() -> None:
         with pytest.raises(UsageError, match=f"{field}={value}"):
             recipe.replace(**{field: value})
     with pytest.raises(AttributeError):
-        recipe.epochs = 4  # type: ignore[misc]
+        recipe.epochs = 4  # type: ignore[misc]  # that it cannot be set is the point
     assert Recipe(epochs=1) == Recipe(epochs=1)
 
 
