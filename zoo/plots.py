@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from numpy.typing import NDArray
 
 from zoo.checkpoint import EpochLog
@@ -95,6 +96,8 @@ def lines(
     axes.set(title=title, xlabel=x, ylabel=y, xscale="log", yscale="log")
     ticks = sorted({value for xs, _ in series.values() for value in xs})
     axes.set_xticks(ticks, [f"{value:g}" for value in ticks])
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.minorticks_off()
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8, frameon=False, bbox_to_anchor=(1.01, 1), loc="upper left")
