@@ -28,6 +28,16 @@ class Device(StrEnum):
     mps = "mps"
 
 
+class SessionDevice(StrEnum):
+    """Where ONNX Runtime runs."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    tensorrt = "tensorrt"
+    mps = "mps"
+
+
 class Engine(StrEnum):
     """What runs a model."""
 
@@ -109,6 +119,13 @@ Bundle = Annotated[
 DeviceOption = Annotated[
     Device, typer.Option(help="Where to run; cuda never falls back to the CPU.")
 ]
+SessionDeviceOption = Annotated[
+    SessionDevice, typer.Option(help="Where to run; cuda and tensorrt never fall back to the CPU.")
+]
+CudaGraphs = Annotated[
+    bool, typer.Option("--cuda-graphs", help="Record CUDA graphs and replay them (cuda).")
+]
+Fp16 = Annotated[bool, typer.Option("--fp16", help="Compute in half precision (tensorrt).")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -366,7 +383,9 @@ def predict(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a job that was killed; needs -o.")
     ] = False,
-    device: DeviceOption = Device.auto,
+    device: SessionDeviceOption = SessionDevice.auto,
+    cuda_graphs: CudaGraphs = False,
+    fp16: Fp16 = False,
     json: Json = False,
 ) -> None:
     """Predict images or tables."""
@@ -377,7 +396,9 @@ def predict(
         raise UsageError("--json prints to stdout, -o writes a file: give one of them")
     if resume and output is None:
         raise UsageError("--resume goes on with a file: give the same -o as before")
-    session = Session(model, device=device.value, spin=False)  # the cores decode meanwhile
+    session = Session(  # not spinning: the cores decode meanwhile
+        model, device=device.value, spin=False, graphs=cuda_graphs, fp16=fp16
+    )
     kept = sinks.Collect() if json else None
     if output is None:
         sink: sinks.Sink = kept or sinks.Table()
@@ -440,7 +461,9 @@ def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
-    device: DeviceOption = Device.auto,
+    device: SessionDeviceOption = SessionDevice.auto,
+    cuda_graphs: CudaGraphs = False,
+    fp16: Fp16 = False,
     threads: Annotated[int, typer.Option(min=0, help="Of a model's run; 0: all cores.")] = 1,
     max_batch: Annotated[int, typer.Option(min=1, help="Rows in a batch.")] = 64,
     max_queue: Annotated[int, typer.Option(min=1, help="Requests that may wait, a model.")] = 512,
@@ -458,6 +481,8 @@ def serve(
     options = Options(
         models=tuple(models or cards.shipped()),
         device=device.value,
+        graphs=cuda_graphs,
+        fp16=fp16,
         threads=threads,
         max_batch=max_batch,
         max_queue=max_queue,
@@ -480,8 +505,10 @@ def benchmark(
         typer.Argument(help="Names or paths of bundles.  [default: all shipped models]"),
     ] = None,
     device: Annotated[
-        Device, typer.Option(help="auto measures every device that is there.")
-    ] = Device.auto,
+        SessionDevice, typer.Option(help="auto measures every device that is there.")
+    ] = SessionDevice.auto,
+    cuda_graphs: CudaGraphs = False,
+    fp16: Fp16 = False,
     batch: Annotated[
         list[int] | None,
         typer.Option(min=1, help="Rows in a run; repeatable.  [default: 1, 8, 64, 256, 1024]"),
@@ -498,7 +525,13 @@ def benchmark(
     from zoo import cards
 
     found = bench.benchmark(
-        models or cards.shipped(), [device.value], batch or bench.BATCHES, seconds, threads
+        models or cards.shipped(),
+        device.value,
+        batch or bench.BATCHES,
+        seconds,
+        threads=threads,
+        graphs=cuda_graphs,
+        fp16=fp16,
     )
     if plot is not None:
         with needs_extra("train", "--plot"):

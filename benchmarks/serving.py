@@ -4,8 +4,8 @@
     python benchmarks/serving.py --peers triton --rounds 1 --seconds 3
 
 One 28x28 image a request, `wrk` with 1, 16 and 64 connections, the same model.onnx, ONNX Runtime
-on the CPU. Each peer first shows which of its settings is best at each number of connections, and
-then is measured with that one; ours has its defaults. Servers run one at a time, in turn.
+on the CPU. Each side first shows which of its settings is best at each number of connections, and
+then is measured with that one. Servers run one at a time, in turn.
 Needs `wrk` (Debian, Ubuntu: apt-get install wrk) and, for Triton, /usr/bin/python3.
 """
 
@@ -54,11 +54,12 @@ class Side:
     settings: tuple[str, ...]
     packages: tuple[str, ...] = ()
     python: str = "3.11"
+    environment: str = ""  # default: by the side's name
     formats: tuple[str, ...] = ("json",)
 
 
 SIDES = {
-    "zoo": Side(V2, ("--no-access-log",), formats=("json", "binary")),
+    "zoo": Side(V2, ("--no-access-log", "--no-access-log --workers 2"), formats=("json", "binary")),
     "triton": Side(
         V2,
         (
@@ -68,6 +69,18 @@ SIDES = {
         ),
         ("nvidia-pytriton", "onnxruntime", "numpy"),
         python="/usr/bin/python3",  # its embedded libpython matches no other build
+        formats=("json", "binary"),
+    ),
+    "pytriton": Side(
+        V2,
+        (
+            "--threads 1",
+            "--threads 1 --http-threads 2",
+            "--threads 0 --http-threads 2",
+        ),
+        ("nvidia-pytriton", "onnxruntime", "numpy"),
+        python="/usr/bin/python3",
+        environment="triton",
         formats=("json", "binary"),
     ),
     "mlserver": Side(
@@ -106,7 +119,9 @@ def main() -> None:
         raise SystemExit("wrk is missing: apt-get install wrk")
     names = args.peers.split(",")
     pythons = {
-        name: measure.environment(name, SIDES[name].python) if name != "zoo" else None
+        name: measure.environment(SIDES[name].environment or name, SIDES[name].python)
+        if name != "zoo"
+        else None
         for name in names
     }
     best: dict[tuple[str, int], str] = {}
@@ -350,9 +365,10 @@ def report(
         "load": f"wrk, 1 thread, {args.seconds:g} s, {args.rounds} rounds, on the same machine",
         "versions": {"zoo": hardware.versions("onnxruntime-gpu", "onnxruntime", "numpy")}
         | {
-            name: {package: measure.pins(name)[package] for package in SIDES[name].packages}
+            name: {package: pins[package] for package in SIDES[name].packages}
             for name in names
             if name != "zoo"
+            for pins in [measure.pins(SIDES[name].environment or name)]
         },
         "requests_per_second_ours_to_peer": ratios,
         "loads": loads,

@@ -26,6 +26,7 @@ from serve.batcher import Batcher
 from serve.errors import HttpError, overloaded
 from serve.metrics import CONTENT_TYPE, Metrics
 from serve.options import Options
+from serve.reply import reply
 from zoo import cards, images
 from zoo.entry import ImageSpec
 from zoo.errors import DataError
@@ -64,7 +65,14 @@ class App:
         self._bundles: dict[str, Path] = {}
         for given in options.models:
             bundle = cards.locate(given)
-            session = Session(bundle, device=options.device, threads=options.threads, spin=False)
+            session = Session(
+                bundle,
+                device=options.device,
+                threads=options.threads,
+                spin=False,
+                graphs=options.graphs,
+                fp16=options.fp16,
+            )
             self._sessions[session.card.name] = session
             self._bundles[session.card.name] = bundle
         self._batchers: dict[str, Batcher] = {}
@@ -153,8 +161,7 @@ class App:
         if self.draining:
             extra.append((b"connection", b"close"))
         extra.append((b"content-length", b"%d" % len(answer)))
-        await send({"type": "http.response.start", "status": status, "headers": extra})
-        await send({"type": "http.response.body", "body": answer})
+        await reply(send, status, extra, answer)
         return status
 
     def _starlette(self) -> Starlette:

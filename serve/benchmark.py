@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from zoo import hardware
-from zoo.errors import ZooError
+from zoo.errors import DeviceError
 from zoo.progress import Bar
 from zoo.session import Session
 
@@ -32,19 +32,19 @@ class Measurement(NamedTuple):
 
 def benchmark(
     models: Sequence[str],
-    devices: Iterable[str],
+    device: str = "auto",
     batches: Iterable[int] = BATCHES,
     seconds: float = 0.5,
-    threads: int = 0,
+    **options: Any,
 ) -> list[Measurement]:
     """Measure `Session.run` on random inputs.
 
     Args:
         models: names or paths of bundles.
-        devices: of these, "auto" measures every one that is there.
+        device: of the sessions; "auto" measures every one that is there.
         batches: rows in a run.
         seconds: for each measurement, after a tenth of that as warm-up.
-        threads: of a run on the CPU; 0 takes all cores.
+        options: the session's others: `threads`, `graphs`, `fp16`.
 
     Raises:
         DeviceError: a device that was named is not there.
@@ -52,7 +52,7 @@ def benchmark(
     found = []
     with Bar("benchmark", None, unit="runs") as bar:
         for model in models:
-            for session in _sessions(model, devices, threads):
+            for session in _sessions(model, device, options):
                 for batch in batches:
                     found.append(_measure(session, batch, seconds))
                     last = found[-1]
@@ -60,17 +60,16 @@ def benchmark(
     return found
 
 
-def _sessions(model: str, devices: Iterable[str], threads: int) -> Iterable[Session]:
-    for device in devices:
-        if device != "auto":
-            yield Session(model, device=device, threads=threads)
-            continue
-        for each in ("cpu", "cuda", "mps"):
-            try:
-                yield Session(model, device=each, threads=threads)
-            except ZooError:
-                if each == "cpu":
-                    raise
+def _sessions(model: str, device: str, options: dict[str, Any]) -> Iterable[Session]:
+    if device != "auto":
+        yield Session(model, device=device, **options)
+        return
+    for each in ("cpu", "cuda", "mps"):
+        try:
+            yield Session(model, device=each, **options)
+        except DeviceError:
+            if each == "cpu":
+                raise
 
 
 def _measure(session: Session, batch: int, seconds: float) -> Measurement:

@@ -12,7 +12,7 @@ class Options:
 
     Attributes:
         models: names of shipped models or paths of bundles.
-        device: of the sessions: "auto", "cpu", "cuda", "mps".
+        device: of the sessions; see `zoo.Session`, as for graphs and fp16.
         threads: of one run on the CPU.
         max_batch: rows in a batch.
         max_queue: requests a model may keep waiting; beyond it 503.
@@ -23,6 +23,8 @@ class Options:
 
     models: tuple[str, ...]
     device: str = "auto"
+    graphs: bool = False
+    fp16: bool = False
     threads: int = 1
     max_batch: int = 64
     max_queue: int = 512

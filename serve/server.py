@@ -64,9 +64,15 @@ def bind(host: str, port: int) -> socket.socket:
     Raises:
         ZooError: the address is taken or cannot be had.
     """
+    return _bind(host, port, shared=False)
+
+
+def _bind(host: str, port: int, *, shared: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((host, port))
     except (OSError, OverflowError) as error:
@@ -75,6 +81,15 @@ def bind(host: str, port: int) -> socket.socket:
         raise ZooError(f"cannot listen on {host}:{port}: {reason}") from None
     listener.set_inheritable(True)
     return listener
+
+
+def _share(listener: socket.socket, count: int) -> list[socket.socket]:
+    """Return a socket for each worker, all on one port; Linux spreads the connections evenly."""
+    if sys.platform != "linux":
+        return [listener] * count
+    host, port = listener.getsockname()[:2]
+    listener.close()  # the port is free: no other server shares it by mistake
+    return [_bind(host, port, shared=True) for _ in range(count)]
 
 
 def serve(options: Options, listener: socket.socket, workers: int = 1) -> None:
@@ -100,19 +115,22 @@ def serve(options: Options, listener: socket.socket, workers: int = 1) -> None:
     with tempfile.TemporaryDirectory(prefix="zoo-metrics-") as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
 
-        def start() -> Any:
-            process = context.Process(target=_work, args=(options, listener))
+        listeners = _share(listener, workers)
+
+        def start(place: int) -> Any:
+            process = context.Process(target=_work, args=(options, listeners[place]))
             process.start()
             return process
 
-        processes = [start() for _ in range(workers)]
+        processes = [start(place) for place in range(workers)]
         while not stopping:
             time.sleep(0.1)
             for place, process in enumerate(processes):
                 if not process.is_alive() and not stopping:
                     print(f"zoo: worker {process.pid} died, starting another", file=sys.stderr)
-                    processes[place] = start()
-        listener.close()
+                    processes[place] = start(place)
+        for each in listeners:
+            each.close()
         for process in processes:
             process.terminate()
         for process in processes:

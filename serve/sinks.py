@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,24 +110,22 @@ class _Jsonl:
 
 
 class _Arrow:
-    """Record batches in a stream, which survives a kill as a Parquet file would not."""
+    """Arrow's stream format, which can be cut and appended to as a Parquet file cannot."""
 
-    def __init__(self, file: IO[bytes], text: tuple[str, ...]) -> None:
+    def __init__(self, file: IO[bytes], fresh: bool) -> None:
         import pyarrow as pa
 
-        self._pa, self._file, self._text = pa, file, set(text)
-        self._writer: Any = None
+        self._pa, self._file, self._header = pa, file, fresh
 
     def write(self, columns: Columns) -> None:
         pa = self._pa
-        kinds = {
-            name: pa.string() if name in self._text or name.startswith("label") else pa.float32()
-            for name in columns
-        }
-        batch = pa.record_batch(columns, schema=pa.schema(list(kinds.items())))
-        if self._writer is None:
-            self._writer = pa.ipc.new_stream(self._file, batch.schema)
-        self._writer.write_batch(batch)
+        text = {name for name in columns if name in ("source", "error") or "label" in name}
+        kinds = [(name, pa.string() if name in text else pa.float32()) for name in columns]
+        batch = pa.record_batch(columns, schema=pa.schema(kinds))
+        if self._header:
+            self._file.write(batch.schema.serialize())
+            self._header = False
+        self._file.write(batch.serialize())
         self._file.flush()
 
 
@@ -191,32 +190,16 @@ class Job:
             return _Csv(file, fresh=not self.done)
         if self._suffix == ".jsonl":
             return _Jsonl(file)
-        sink = _Arrow(file, ("source", "error"))
-        if self.done:  # a stream cannot be appended to: write it again
-            for batch in self._kept:
-                sink.write({name: batch[name].to_pylist() for name in batch.schema.names})
-        return sink
+        return _Arrow(file, fresh=not self.done)
 
     def _cut(self) -> int:
         """Cut the part off behind its last whole block; return how many blocks stay."""
         if self._suffix == ".parquet":
-            import pyarrow as pa
-
-            self._kept: list[Any] = []
-            try:
-                with pa.ipc.open_stream(self._part.read_bytes()) as stream:
-                    for batch in stream:
-                        self._kept.append(batch)
-            except (pa.ArrowException, OSError, EOFError):
-                pass  # torn: what came before it stays
-            self._part.unlink()
-            return len(self._kept)
-        ends, rows = [0], 0
-        with self._part.open("rb") as file:
-            for line in _records(file, header=self._suffix == ".csv"):
-                rows += 1
-                if rows % BLOCK == 0:
-                    ends.append(line)
+            ends = list(_messages(self._part)) or [0]  # the first is the schema's
+        else:
+            with self._part.open("rb") as file:
+                records = _records(file, header=self._suffix == ".csv")
+                ends = [0, *itertools.islice(records, BLOCK - 1, None, BLOCK)]
         with self._part.open("r+b") as file:
             file.truncate(ends[-1])
         return len(ends) - 1
@@ -234,6 +217,19 @@ class Job:
             for batch in stream:
                 writer.write_batch(batch)
         whole.replace(self._part)
+
+
+def _messages(path: Path) -> Iterator[int]:
+    """Yield the offset behind each whole message of an Arrow stream."""
+    import pyarrow as pa
+
+    with pa.OSFile(str(path)) as file:
+        while True:
+            try:
+                pa.ipc.read_message(file)
+            except (pa.ArrowException, OSError, EOFError):
+                return
+            yield file.tell()
 
 
 def _records(file: IO[bytes], *, header: bool) -> Iterator[int]:

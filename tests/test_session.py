@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 import zoo
+from zoo import cards
 from zoo.datasets import mnist
 from zoo.errors import DataError, DeviceError, UsageError
-from zoo.session import cuda_missing
+from zoo.gpu import Runner
+from zoo.session import cpu_session, cuda_missing
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +76,33 @@ def test_devices() -> None:
 def test_cuda_without_a_gpu_is_an_error_and_never_the_cpu() -> None:
     with pytest.raises(DeviceError, match="'cuda' was asked for and is not there: "):
         zoo.Session("cnn", device="cuda")
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3, 64, 100, 4096, 4097, 10_000])
+def test_the_gpus_buffers_give_the_same_answers(rows: int, digits: mnist.Split) -> None:
+    card = zoo.card("softmax")
+    graph = (cards.locate("softmax") / cards.ONNX).read_bytes()
+    runner = Runner(cpu_session(graph), card.inputs[0], card.outputs, place="cpu")
+    expected = zoo.Session("softmax", device="cpu").run(digits.inputs[:rows])
+    for _ in range(3):  # the buffers are used again
+        for found, want in zip(runner.run(digits.inputs[:rows]), expected, strict=True):
+            np.testing.assert_allclose(found, want, atol=1e-4)
+
+
+@pytest.mark.parametrize("device", ["cpu", "auto", "tensorrt"])
+def test_cuda_graphs_are_for_cuda(device: str) -> None:
+    with pytest.raises(UsageError, match=f"graphs is for device 'cuda', given device '{device}'"):
+        zoo.Session("cnn", device=device, graphs=True)
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("cuda")
+def test_cuda_graphs_give_the_same_answers(digits: mnist.Split) -> None:
+    plain = zoo.Session("cnn", device="cuda")
+    graphs = zoo.Session("cnn", device="cuda", graphs=True)
+    for rows in (1, 64, 100, 4097, 64, 10_000):
+        expected = plain.run(digits.inputs[:rows])[0]
+        np.testing.assert_allclose(graphs.run(digits.inputs[:rows])[0], expected, atol=1e-2)
 
 
 @pytest.mark.gpu

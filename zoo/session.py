@@ -19,18 +19,19 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from zoo import cards
-from zoo.devices import DEVICES
 from zoo.entry import ImageSpec
-from zoo.errors import DataError, DeviceError, VerificationError, unknown
+from zoo.errors import DataError, DeviceError, UsageError, VerificationError, unknown
+from zoo.gpu import DRIVER, Runner
 
+DEVICES = ("auto", "cpu", "cuda", "tensorrt", "mps")
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
     "mps": "CoreMLExecutionProvider",
 }
-_OPTIONS: dict[str, dict[str, str]] = {"cuda": {"cudnn_conv_algo_search": "HEURISTIC"}}
 #: Rows a run: enough to fill the cores, little enough to stay in their cache.
-_CHUNK = {"cpu": 256, "cuda": 4096, "mps": 1024}
+_CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,17 @@ class Session:
 
     Args:
         name: a shipped bundle's name, or the path of a bundle.
-        device: "cuda" never runs on the CPU; "auto" takes CUDA if it works, else the CPU.
+        device: "cuda" and "tensorrt" never run on the CPU; "auto" takes CUDA if it works, else
+            the CPU.
         threads: of one run on the CPU; 0 takes all cores.
         spin: let ONNX Runtime's threads wait busily for the next run: faster alone, wasteful
             beside other work.
+        graphs: record CUDA graphs and replay them; on "cuda" alone.
+        fp16: let TensorRT compute in half precision; on "tensorrt" alone.
 
     Attributes:
         card: the bundle's card.
-        device: the device taken: "cpu", "cuda" or "mps".
+        device: the device taken: "cpu", "cuda", "tensorrt" or "mps".
 
     Raises:
         UsageError: no such bundle or device name.
@@ -77,9 +81,14 @@ class Session:
         device: str = "auto",
         threads: int = 0,
         spin: bool = True,
+        graphs: bool = False,
+        fp16: bool = False,
     ) -> None:
         if device not in DEVICES:
             raise unknown("device", device, DEVICES)
+        for given, option, only in ((graphs, "graphs", "cuda"), (fp16, "fp16", "tensorrt")):
+            if given and device != only:
+                raise UsageError(f"{option} is for device {only!r}, given device {device!r}")
         bundle = cards.locate(name)
         self.card = cards.read(bundle)
         try:
@@ -88,9 +97,19 @@ class Session:
             raise VerificationError(f"bundle {bundle}: {cards.ONNX} is missing") from None
         if hashlib.sha256(graph).hexdigest() != self.card.files.get(cards.ONNX):
             raise VerificationError(f"bundle {bundle}: {cards.ONNX} is not the file its card names")
-        self._session, self.device = _open(graph, device, _session_options(threads, spin))
+        providers = {
+            "cuda": {"cudnn_conv_algo_search": "HEURISTIC", "enable_cuda_graph": str(int(graphs))},
+            "tensorrt": {"trt_fp16_enable": str(fp16)},
+        }
+        self._session, self.device = _open(
+            graph, device, _session_options(threads, spin), providers
+        )
         self._input = self.card.inputs[0]
+        self._gpu: Runner | None = None
+        if self.device in providers:
+            self._gpu = Runner(self._session, self._input, self.card.outputs, graphs=graphs)
         self._row = tuple(self._input.shape[1:])
+        self._labels = np.array(self.card.labels, object)
 
     def run(self, inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
         """Run the graph over any number of rows; return its outputs, in the card's order.
@@ -109,19 +128,20 @@ class Session:
             )
         if spec.dtype == "float32" and not np.isfinite(inputs).all():
             raise DataError(f"{spec.name}: expected finite numbers, given NaN or infinity")
-        chunk = _CHUNK[self.device]
-        if len(inputs) <= chunk:
-            return self._run(inputs)
-        parts = [self._run(inputs[at : at + chunk]) for at in range(0, len(inputs), chunk)]
-        return [np.concatenate(group) for group in zip(*parts, strict=True)]
+        return self._run(inputs)
 
     def _run(self, inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
-        rows = len(inputs)
-        if self.device == "cuda":  # power-of-two batches: cuDNN tunes each size once
-            padded = 1 << max(rows - 1, 0).bit_length()
-            inputs = np.pad(inputs, [(0, padded - rows)] + [(0, 0)] * (inputs.ndim - 1))
-        found = self._session.run(None, {self._input.name: np.ascontiguousarray(inputs)})
-        return [output[:rows] for output in found]
+        if self._gpu is not None:
+            return self._gpu.run(inputs)
+        name, inputs = self._input.name, np.ascontiguousarray(inputs)
+        if len(inputs) <= _CHUNK:
+            found: list[NDArray[np.float32]] = self._session.run(None, {name: inputs})
+            return found
+        parts = [
+            self._session.run(None, {name: inputs[at : at + _CHUNK]})
+            for at in range(0, len(inputs), _CHUNK)
+        ]
+        return [np.concatenate(group) for group in zip(*parts, strict=True)]
 
     def warm_up(self, rows: int = 1) -> float:
         """Run some rows of zeros three times, so that real ones do not wait for allocations.
@@ -155,7 +175,7 @@ class Session:
             nothing = np.empty((len(inputs), 0), np.float32)
             return Prediction([], nothing, np.empty(0, np.int64), outputs[0][:, 0])
         indices = outputs[1].argmax(axis=1).astype(np.int64)
-        labels = [self.card.labels[index] for index in indices]
+        labels = self._labels[indices].tolist()
         return Prediction(labels, outputs[1], indices, np.empty(0, np.float32))
 
 
@@ -174,56 +194,51 @@ def _session_options(threads: int, spin: bool = True) -> ort.SessionOptions:
 
 
 def _open(
-    graph: bytes, device: str, options: ort.SessionOptions
+    graph: bytes, device: str, options: ort.SessionOptions, settings: dict[str, dict[str, str]]
 ) -> tuple[ort.InferenceSession, str]:
-    if device in ("auto", "cuda"):
-        reason = cuda_missing()
-        if reason is None:
-            session = _open_provider(graph, "cuda", options)
-            if session is not None:
-                return session, "cuda"
-            reason = "ONNX Runtime's CUDA provider did not start (zoo doctor helps)"
+    if device == "cpu":
+        return cpu_session(graph, options), device
+    wanted = "cuda" if device == "auto" else device
+    reason = "no CoreML provider" if device == "mps" else cuda_missing()
+    if reason is None or device == "mps":
+        session = _open_provider(graph, wanted, options, settings)
+        if session is not None:
+            return session, wanted
+        if device != "mps":
+            reason = f"ONNX Runtime's {PROVIDERS[wanted]} did not start (zoo doctor helps)"
             if device == "auto":
                 print(f"device auto: the CPU, since {reason}", file=sys.stderr)
-        if device == "cuda":
-            raise DeviceError(f"device 'cuda' was asked for and is not there: {reason}")
-    if device == "mps":
-        session = _open_provider(graph, "mps", options)
-        if session is None:
-            raise DeviceError("device 'mps' was asked for and is not there: no CoreML provider")
-        return session, "mps"
-    return cpu_session(graph, options), "cpu"
+    if device == "auto":
+        return cpu_session(graph, options), "cpu"
+    raise DeviceError(f"device {device!r} was asked for and is not there: {reason}")
 
 
 def _open_provider(
-    graph: bytes, device: str, options: ort.SessionOptions
+    graph: bytes, device: str, options: ort.SessionOptions, settings: dict[str, dict[str, str]]
 ) -> ort.InferenceSession | None:
     """Open a session whose first provider really is the device's, or return None."""
-    provider = PROVIDERS[device]
-    if provider not in ort.get_available_providers():
+    there = ort.get_available_providers()
+    if PROVIDERS[device] not in there:
         return None
-    if device == "cuda" and hasattr(ort, "preload_dlls"):
+    if device in settings and hasattr(ort, "preload_dlls"):
         ort.preload_dlls(directory="")  # torch's own CUDA wheels, without importing torch
+    behind = ("cuda", "cpu") if device == "tensorrt" else ("cpu",)  # for what it has no kernel
+    providers = [(PROVIDERS[each], settings.get(each, {})) for each in (device, *behind)]
     try:
-        session = ort.InferenceSession(
-            graph,
-            options,
-            providers=[(provider, _OPTIONS.get(device, {})), PROVIDERS["cpu"]],
-        )
+        session = ort.InferenceSession(graph, options, providers=providers)
     except Exception:
         return None
-    return session if session.get_providers()[0] == provider else None
+    return session if session.get_providers()[0] == PROVIDERS[device] else None
 
 
 def cuda_missing() -> str | None:
     """Return why CUDA cannot be used, or None if a driver and a GPU are there."""
     if PROVIDERS["cuda"] not in ort.get_available_providers():
         return f"this onnxruntime {ort.__version__} is built without CUDA"
-    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
-        driver = ctypes.CDLL(library)
+        driver = ctypes.CDLL(DRIVER)
     except OSError:
-        return f"no NVIDIA driver ({library})"
+        return f"no NVIDIA driver ({DRIVER})"
     count = ctypes.c_int(0)
     if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or not count:
         return "the NVIDIA driver finds no GPU"
