@@ -43,6 +43,21 @@ class Engine(StrEnum):
 
     onnx = "onnx"
     torch = "torch"
+    numpy = "numpy"
+
+
+class SessionEngine(StrEnum):
+    """What runs a model without torch."""
+
+    onnx = "onnx"
+    numpy = "numpy"
+
+
+class StepEngine(StrEnum):
+    """What takes the steps of a training."""
+
+    torch = "torch"
+    numpy = "numpy"
 
 
 class Inversion(StrEnum):
@@ -133,7 +148,7 @@ def _print_json(document: Any) -> None:
     """Print one JSON document on stdout."""
     import msgspec
 
-    print(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+    print(msgspec.json.format(msgspec.json.encode(document, enc_hook=str), indent=2).decode())
 
 
 def _version(asked: bool) -> None:
@@ -247,6 +262,9 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="Any recipe field; repeatable."),
     ] = None,
+    engine: Annotated[
+        StepEngine | None, typer.Option(help="Recipe field engine; numpy: the layers by hand.")
+    ] = None,
     device: DeviceOption = Device.auto,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The run folder.  [default: runs/MODEL]")
@@ -259,7 +277,10 @@ def train(
     changes: dict[str, Any] = {
         name: value
         for name, value in
-        {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}.items()
+        {
+            "epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed,
+            "engine": engine and engine.value,
+        }.items()
         if value is not None
     }  # fmt: skip
     for text in set_ or []:
@@ -383,6 +404,9 @@ def predict(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a job that was killed; needs -o.")
     ] = False,
+    engine: Annotated[
+        SessionEngine, typer.Option(help="What runs it; numpy: the layers by hand.")
+    ] = SessionEngine.onnx,
     device: SessionDeviceOption = SessionDevice.auto,
     cuda_graphs: CudaGraphs = False,
     fp16: Fp16 = False,
@@ -397,7 +421,12 @@ def predict(
     if resume and output is None:
         raise UsageError("--resume goes on with a file: give the same -o as before")
     session = Session(  # not spinning: the cores decode meanwhile
-        model, device=device.value, spin=False, graphs=cuda_graphs, fp16=fp16
+        model,
+        engine=engine.value,
+        device=device.value,
+        spin=False,
+        graphs=cuda_graphs,
+        fp16=fp16,
     )
     kept = sinks.Collect() if json else None
     if output is None:
@@ -405,7 +434,10 @@ def predict(
         tally = batch.run(session, inputs, sink, top=top, invert=invert.value)
     else:
         weights = session.card.files
-        what = {"files": weights, "inputs": inputs, "top": top, "invert": invert.value}
+        what = {
+            "files": weights, "inputs": inputs, "top": top, "invert": invert.value,
+            "engine": engine.value,
+        }  # fmt: skip
         job = sinks.Job(output, what, resume)
         with job.open() as sink:
             tally = batch.run(session, inputs, sink, top=top, invert=invert.value, skip=job.done)
@@ -562,6 +594,37 @@ def doctor(json: Json = False) -> None:
                 print(f"{'':<7} {'':<23} -> {finding.mend}")
     if any(finding.status == "broken" for finding in findings):
         raise typer.Exit(1)
+
+
+def _complete_lessons() -> list[str]:
+    from zoo import lessons
+
+    return list(lessons.ORDER)
+
+
+@app.command()
+def lesson(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Run this one.", autocompletion=_complete_lessons),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List the lessons of the notes, or run one."""
+    from zoo import lessons
+
+    if name is not None:
+        if json:
+            raise UsageError("--json lists the lessons: give no name")
+        lessons.run(name)
+        return
+    found = lessons.lessons()
+    if json:
+        _print_json(found)
+        return
+    for each in found:
+        script = os.path.relpath(each.script)
+        print(f"{each.name:<27} {each.heading_zh} · {each.heading_en}  ({script})")
 
 
 @app.command()

@@ -1,26 +1,36 @@
-"""Write the tables of models: `weights/README.md`, and the one in both READMEs.
+"""Write `weights/README.md`, and the tables of models and of speed in both READMEs.
 
     python benchmarks/tables.py            # write
     python benchmarks/tables.py --check    # say whether they are up to date; exit 1 if not
 
-The numbers come from the cards and from `benchmarks/results/inference.json`.
+The numbers come from the cards and from `benchmarks/results/`.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from zoo import cards
 
 ROOT = Path(__file__).parent.parent
-SPEEDS = Path(__file__).parent / "results" / "inference.json"
-START, END = "<!-- models: make tables -->", "<!-- /models -->"
+RESULTS = Path(__file__).parent / "results"
 HEADERS = {
     "README.md": ("model", "network", "parameters", "test score", "ONNX file", "rows/s"),
     "README.zh-CN.md": ("模型", "网络", "参数", "测试成绩", "ONNX 文件", "行/秒"),
+}
+
+
+NAMES = {
+    "zoo": "`zoo serve`",
+    "triton": "Triton, Python backend",
+    "pytriton": "Triton, pytriton",
+    "mlserver": "MLServer",
+    "litserve": "LitServe",
+    "fastapi": "FastAPI",
 }
 
 
@@ -41,15 +51,27 @@ def pages() -> dict[Path, str]:
     found = {ROOT / "weights" / "README.md": weights_page()}
     for name, header in HEADERS.items():
         path = ROOT / name
-        before, _, rest = path.read_text().partition(START)
-        after = rest.partition(END)[2]
-        found[path] = f"{before}{START}\n{table(header, zh='zh' in name)}{END}{after}"
+        text = path.read_text()
+        for block, lines in (
+            ("models", table(header, zh="zh" in name)),
+            ("servers", servers(zh="zh" in name)),
+            ("batch", batch(zh="zh" in name)),
+        ):
+            start, end = f"<!-- {block}: make tables -->\n", f"<!-- /{block} -->"
+            before, _, rest = text.partition(start)
+            text = f"{before}{start}{lines}{end}{rest.partition(end)[2]}"
+        found[path] = text
     return found
+
+
+def result(name: str) -> Any:
+    """Return what a benchmark wrote."""
+    return msgspec.json.decode((RESULTS / f"{name}.json").read_bytes())
 
 
 def table(header: tuple[str, ...], *, zh: bool) -> str:
     """Return the table of models in Markdown."""
-    speeds = msgspec.json.decode(SPEEDS.read_bytes())["images_per_second"]
+    speeds = result("inference")["images_per_second"]
     lines = ["| " + " | ".join(header) + " |", "|---|---|--:|--:|--:|--:|"]
     for name in cards.shipped():
         bundle = cards.locate(name)
@@ -58,6 +80,49 @@ def table(header: tuple[str, ...], *, zh: bool) -> str:
         lines.append(
             f"| `{name}` | {card.lesson if zh else card.title} | {card.parameters:,} | "
             f"{card.score} | {size / 1000:,.0f} kB | {speeds[name]['median']:,} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def servers(*, zh: bool) -> str:
+    """Return the table of servers in Markdown: requests/s, latency, the server's CPU time."""
+    loads = result("serving")["loads"]
+    columns = [
+        *(("json", connections, "requests_per_second") for connections in ("1", "16", "64")),
+        *(("binary", connections, "requests_per_second") for connections in ("16", "64")),
+        ("json", "16", "p99_ms"),
+        ("json", "16", "server_cpu_s_per_1000"),
+    ]
+    head = (
+        "| 服务器 | JSON，1 个连接 | 16 | 64 | 二进制，16 | 64 | p99 毫秒（16） | "
+        "CPU 秒/千次（16） |"
+        if zh
+        else "| server | JSON, 1 connection | 16 | 64 | binary, 16 | 64 | p99 ms (16) | "
+        "CPU s/1,000 (16) |"
+    )
+    lines = [head, "|---|--:|--:|--:|--:|--:|--:|--:|"]
+    for name in loads["json"]:
+        cells = []
+        for format, connections, figure in columns:
+            found = loads[format].get(name, {}).get(connections)
+            digits = {"p99_ms": 2, "server_cpu_s_per_1000": 3}.get(figure, 0)
+            cells.append(f"{found[figure]['median']:,.{digits}f}" if found else "")
+        lines.append(f"| {NAMES[name]} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def batch(*, zh: bool) -> str:
+    """Return the table of batch inference in Markdown."""
+    head = "| 10,000 个 PNG 文件 | 秒（整个进程） | 图像/秒 | 内存峰值 MiB |"
+    if not zh:
+        head = "| 10,000 PNG files | s, whole process | images/s | peak MiB |"
+    lines = [head, "|---|--:|--:|--:|"]
+    for name, figures in result("folder")["figures"].items():
+        shown = "`zoo predict cnn`" if name == "zoo" else f"ImageFolder, DataLoader{name[11:]}"
+        lines.append(
+            f"| {shown} | {figures['seconds']['median']:.2f} | "
+            f"{figures['images_per_second']['median']:,.0f} | "
+            f"{figures['peak_rss_mib']['median']:,.0f} |"
         )
     return "\n".join(lines) + "\n"
 

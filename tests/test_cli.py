@@ -18,7 +18,7 @@ from zoo.session import cuda_missing
 Cli = Callable[..., Any]
 COMMANDS = (
     "list", "info", "train", "evaluate", "export", "predict", "serve", "verify", "benchmark",
-    "doctor", "demo",
+    "doctor", "lesson", "demo",
 )  # fmt: skip
 
 
@@ -199,3 +199,19 @@ def test_doctor_without_the_train_extra(tmp_path: Path) -> None:
     line = next(line for line in done.stdout.splitlines() if " torch " in line)
     assert line.startswith("absent")
     assert "pip install 'torch-tutorial-zoo[train]'" in done.stdout
+
+
+def test_lessons_are_listed_and_run(zoo_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = zoo_cli("lesson")
+    assert done.exit_code == 0
+    names = [line.split()[0] for line in done.stdout.splitlines()]
+    assert len(names) == 34
+    assert {"tensors", "basic_cnn", "conv2d_by_hand"} <= set(names)
+    assert "梯度下降 · Gradient descent" in done.stdout
+    assert [one["name"] for one in json.loads(zoo_cli("lesson", "--json").stdout)] == names
+    ran = zoo_cli("lesson", "flatten_by_hand")
+    assert ran.exit_code == 0
+    assert "largest difference" in ran.stdout
+    wrong = zoo_cli("lesson", "gradient-descent")
+    assert wrong.exit_code == 2
+    assert "Did you mean 'gradient_descent'?" in wrong.stderr

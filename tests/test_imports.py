@@ -30,7 +30,9 @@ def test_importing_zoo_imports_nearly_nothing() -> None:
     assert not loaded & {*HEAVY, "onnxruntime", "numpy", "PIL"}
 
 
-@pytest.mark.parametrize("args", [("--help",), ("list",), ("info", "cnn"), ("train", "--help")])
+@pytest.mark.parametrize(
+    "args", [("--help",), ("list",), ("info", "cnn"), ("train", "--help"), ("lesson",)]
+)
 def test_looking_around_imports_neither_torch_nor_onnxruntime(args: tuple[str, ...]) -> None:
     assert not modules_after(command(*args)) & {*HEAVY, "onnxruntime"}
 

@@ -90,6 +90,8 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     shear: NotNegative = 0.0
     #: Standard deviation, in pixels, of a smooth random displacement field.
     elastic: NotNegative = 0.0
+    #: What takes the steps: torch, or the layers, losses and optimizers by hand in NumPy.
+    engine: Literal["torch", "numpy"] = "torch"
     #: Which epoch's weights are kept: the best on the validation split, or the last.
     keep: Literal["best", "last"] = "best"
     seed: int = 1

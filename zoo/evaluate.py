@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,10 +52,16 @@ def run_torch(pipeline: nn.Module, inputs: NDArray[Any]) -> NDArray[np.float32]:
 def evaluate(
     bundle: Path,
     split: Split | None = None,
-    engine: Literal["onnx", "torch"] = "onnx",
+    engine: str = "onnx",
     device: str = "auto",
 ) -> Evaluation:
     """Evaluate a bundle on a split; by default on the whole test set of its own dataset.
+
+    Args:
+        bundle: a bundle's folder.
+        split: the rows.
+        engine: "torch", or one of `zoo.Session`'s.
+        device: where it runs.
 
     Raises:
         VerificationError: the files are not those of the card, or the data is not the same.
@@ -81,7 +87,7 @@ def evaluate(
     else:
         from zoo.session import Session
 
-        session = Session(bundle, device=device)
+        session = Session(bundle, engine=engine, device=device)
         outputs, device = session.run(split.inputs)[0], session.device
     return Evaluation(
         metrics.measure(card.task, outputs, split.targets),

@@ -1,4 +1,4 @@
-"""A session: ONNX Runtime over a bundle. No torch; the device asked for or an error.
+"""A session: a bundle, ready to run. No torch; the device asked for or an error.
 
 session = Session("cnn", device="auto")
 session.predict(images)                 # uint8 [batch, 28, 28, 1], any batch size
@@ -11,7 +11,10 @@ import hashlib
 import os
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +26,7 @@ from zoo.entry import ImageSpec
 from zoo.errors import DataError, DeviceError, UsageError, VerificationError, unknown
 from zoo.gpu import DRIVER, Runner
 
+ENGINES = ("onnx", "numpy")
 DEVICES = ("auto", "cpu", "cuda", "tensorrt", "mps")
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -32,6 +36,8 @@ PROVIDERS = {
 }
 #: Rows a run: enough to fill the cores, little enough to stay in their cache.
 _CHUNK = 256
+
+Run = Callable[[NDArray[Any]], Sequence[NDArray[np.float32]]]
 
 
 @dataclass(frozen=True)
@@ -56,9 +62,10 @@ class Session:
 
     Args:
         name: a shipped bundle's name, or the path of a bundle.
+        engine: "onnx" is ONNX Runtime; "numpy" the layers by hand, on the CPU.
         device: "cuda" and "tensorrt" never run on the CPU; "auto" takes CUDA if it works, else
             the CPU.
-        threads: of one run on the CPU; 0 takes all cores.
+        threads: of one run of ONNX Runtime on the CPU; 0 takes all cores.
         spin: let ONNX Runtime's threads wait busily for the next run: faster alone, wasteful
             beside other work.
         graphs: record CUDA graphs and replay them; on "cuda" alone.
@@ -70,7 +77,7 @@ class Session:
 
     Raises:
         UsageError: no such bundle or device name.
-        VerificationError: the ONNX file is not the card's.
+        VerificationError: the bundle's file is not the card's.
         DeviceError: the device is not there, and why.
     """
 
@@ -78,6 +85,7 @@ class Session:
         self,
         name: str | os.PathLike[str],
         *,
+        engine: str = "onnx",
         device: str = "auto",
         threads: int = 0,
         spin: bool = True,
@@ -86,30 +94,40 @@ class Session:
     ) -> None:
         if device not in DEVICES:
             raise unknown("device", device, DEVICES)
+        if engine not in ENGINES:
+            raise unknown("engine", engine, ENGINES)
         for given, option, only in ((graphs, "graphs", "cuda"), (fp16, "fp16", "tensorrt")):
             if given and device != only:
                 raise UsageError(f"{option} is for device {only!r}, given device {device!r}")
         bundle = cards.locate(name)
         self.card = cards.read(bundle)
-        try:
-            graph = (bundle / cards.ONNX).read_bytes()
-        except FileNotFoundError:
-            raise VerificationError(f"bundle {bundle}: {cards.ONNX} is missing") from None
-        if hashlib.sha256(graph).hexdigest() != self.card.files.get(cards.ONNX):
-            raise VerificationError(f"bundle {bundle}: {cards.ONNX} is not the file its card names")
-        providers = {
-            "cuda": {"cudnn_conv_algo_search": "HEURISTIC", "enable_cuda_graph": str(int(graphs))},
-            "tensorrt": {"trt_fp16_enable": str(fp16)},
-        }
-        self._session, self.device = _open(
-            graph, device, _session_options(threads, spin), providers
-        )
         self._input = self.card.inputs[0]
-        self._gpu: Runner | None = None
-        if self.device in providers:
-            self._gpu = Runner(self._session, self._input, self.card.outputs, graphs=graphs)
         self._row = tuple(self._input.shape[1:])
         self._labels = np.array(self.card.labels, object)
+        if engine == "numpy":
+            if device not in ("auto", "cpu"):
+                raise UsageError(f"engine 'numpy' runs on the CPU, given device {device!r}")
+            from zoo.scratch import Pipeline, build
+
+            self.device = "cpu"
+            self._run: Run = Pipeline(build(bundle), self.card.spec, self.card.task)
+            return
+        session, self.device = _open(
+            _graph(bundle, self.card),
+            device,
+            _session_options(threads, spin),
+            {
+                "cuda": {
+                    "cudnn_conv_algo_search": "HEURISTIC",
+                    "enable_cuda_graph": str(int(graphs)),
+                },
+                "tensorrt": {"trt_fp16_enable": str(fp16)},
+            },
+        )
+        if self.device in ("cuda", "tensorrt"):
+            self._run = Runner(session, self._input, self.card.outputs, graphs=graphs).run
+        else:
+            self._run = partial(_run, session, self._input.name)
 
     def run(self, inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
         """Run the graph over any number of rows; return its outputs, in the card's order.
@@ -128,20 +146,7 @@ class Session:
             )
         if spec.dtype == "float32" and not np.isfinite(inputs).all():
             raise DataError(f"{spec.name}: expected finite numbers, given NaN or infinity")
-        return self._run(inputs)
-
-    def _run(self, inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
-        if self._gpu is not None:
-            return self._gpu.run(inputs)
-        name, inputs = self._input.name, np.ascontiguousarray(inputs)
-        if len(inputs) <= _CHUNK:
-            found: list[NDArray[np.float32]] = self._session.run(None, {name: inputs})
-            return found
-        parts = [
-            self._session.run(None, {name: inputs[at : at + _CHUNK]})
-            for at in range(0, len(inputs), _CHUNK)
-        ]
-        return [np.concatenate(group) for group in zip(*parts, strict=True)]
+        return list(self._run(inputs))
 
     def warm_up(self, rows: int = 1) -> float:
         """Run some rows of zeros three times, so that real ones do not wait for allocations.
@@ -177,6 +182,29 @@ class Session:
         indices = outputs[1].argmax(axis=1).astype(np.int64)
         labels = self._labels[indices].tolist()
         return Prediction(labels, outputs[1], indices, np.empty(0, np.float32))
+
+
+def _graph(bundle: Path, card: cards.Card) -> bytes:
+    try:
+        graph = (bundle / cards.ONNX).read_bytes()
+    except FileNotFoundError:
+        raise VerificationError(f"bundle {bundle}: {cards.ONNX} is missing") from None
+    if hashlib.sha256(graph).hexdigest() != card.files.get(cards.ONNX):
+        raise VerificationError(f"bundle {bundle}: {cards.ONNX} is not the file its card names")
+    return graph
+
+
+def _run(
+    session: ort.InferenceSession, name: str, inputs: NDArray[Any]
+) -> Sequence[NDArray[np.float32]]:
+    inputs = np.ascontiguousarray(inputs)
+    if len(inputs) <= _CHUNK:
+        found: list[NDArray[np.float32]] = session.run(None, {name: inputs})
+        return found
+    parts = [
+        session.run(None, {name: inputs[at : at + _CHUNK]}) for at in range(0, len(inputs), _CHUNK)
+    ]
+    return [np.concatenate(group) for group in zip(*parts, strict=True)]
 
 
 def cpu_session(graph: bytes, options: ort.SessionOptions | None = None) -> ort.InferenceSession:

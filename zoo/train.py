@@ -24,7 +24,6 @@ from typing import Any
 import msgspec
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from zoo import augment, bundle, cards, checkpoint, datasets, metrics, registry
 from zoo.checkpoint import EpochLog, Progress
@@ -35,6 +34,7 @@ from zoo.evaluate import run_torch
 from zoo.files import write_atomic
 from zoo.pipeline import Normalise, Pipeline, channels_first
 from zoo.progress import Bar
+from zoo.step import step
 
 LOG = "log.jsonl"
 #: Seconds between checkpoints, at epochs' ends; a stop by signal writes one at its very step.
@@ -64,7 +64,7 @@ def train(name: str, recipe: Recipe, run: Path, *, device: str = "auto") -> Path
     entry = registry.get(name)
     if (run / checkpoint.NAME).exists() or (run / cards.CARD).exists():
         raise UsageError(f"{run} already holds a run: resume it, or give another folder")
-    return _train(entry, Progress(model=name, recipe=recipe), {}, run, torch_device(device))
+    return _train(entry, Progress(model=name, recipe=recipe), {}, run, device)
 
 
 def resume(run: Path, *, name: str | None = None, device: str = "auto") -> Path:
@@ -76,7 +76,7 @@ def resume(run: Path, *, name: str | None = None, device: str = "auto") -> Path:
     progress, tensors = checkpoint.load(run)
     if name is not None and progress.model != name:
         raise UsageError(f"{run} holds a checkpoint of model {progress.model!r}, not of {name!r}")
-    return _train(registry.get(progress.model), progress, tensors, run, torch_device(device))
+    return _train(registry.get(progress.model), progress, tensors, run, device)
 
 
 def _train(
@@ -84,9 +84,12 @@ def _train(
     at: Progress,
     saved: dict[str, dict[str, Tensor]],
     run: Path,
-    device: torch.device,
+    device_name: str,
 ) -> Path:
     recipe = at.recipe
+    if recipe.engine == "numpy" and device_name not in ("auto", "cpu"):
+        raise UsageError(f"engine 'numpy' trains on the CPU, given device {device_name!r}")
+    device = torch_device("cpu" if recipe.engine == "numpy" else device_name)
     run.mkdir(parents=True, exist_ok=True)
     _deterministic(device)
 
@@ -105,18 +108,17 @@ def _train(
     average = copy.deepcopy(network)
 
     # Loss and optimizer.
-    criterion = _criterion(entry, recipe)
-    optimizer = _optimizer(network, recipe)
+    take_step = step(network, entry, data.spec, len(data.labels), recipe)
 
     best: dict[str, Tensor] = saved.get("best", {})
     if saved:
         network.load_state_dict(saved["network"])
         average.load_state_dict(saved["average"])
-        checkpoint.load_optimizer(optimizer, saved.get("optimizer", {}))
+        take_step.load(saved.get("optimizer", {}))
 
     def save() -> None:
         groups = {"network": network.state_dict(), "average": average.state_dict(), "best": best}
-        groups["optimizer"] = checkpoint.optimizer_tensors(optimizer)
+        groups["optimizer"] = take_step.state()
         checkpoint.save(run, at, groups)
         log = b"".join(msgspec.json.encode(line) + b"\n" for line in at.history)
         write_atomic(run / LOG, log)
@@ -142,24 +144,14 @@ def _train(
                 if augment.augments(recipe):
                     x = augment.augment(x, recipe)
                 lr = recipe.lr * _schedule(recipe, at.step / steps)
-                for group in optimizer.param_groups:
-                    group["lr"] = lr
-
-                outputs = network(normalise(x))  # forward
-                loss = criterion(outputs, y)  # loss
-                optimizer.zero_grad()  # zero the gradients
-                loss.backward()  # backward
-                if recipe.clip_norm:
-                    nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
-                optimizer.step()  # step
-
+                loss = take_step(normalise(x), y, lr)  # forward, loss, zero, backward, step
                 if recipe.average:
                     _blend(average, network, recipe.average, at.step)
-                loss_sum += loss.detach()
+                loss_sum += loss
                 at.step += 1
                 if at.step % _SHOW_EVERY == 0:  # reading the loss waits for the device
                     speed = (at.step - first) * recipe.batch_size / (time.perf_counter() - began)
-                    note = f"epoch {epoch + 1}: loss {loss.item():.4f}, {speed:,.0f} rows/s"
+                    note = f"epoch {epoch + 1}: loss {float(loss):.4f}, {speed:,.0f} rows/s"
                     bar.advance(_SHOW_EVERY * recipe.batch_size, f"{note}{_found(at.history)}")
             at.loss_sum = loss_sum.item()
             at.seconds += time.perf_counter() - began
@@ -230,30 +222,6 @@ def _blend(average: nn.Module, network: nn.Module, decay: float, step: int) -> N
         kept.lerp_(new, 1 - decay)
     for held, current in zip(average.buffers(), network.buffers(), strict=True):
         held.copy_(current)
-
-
-def _criterion(entry: Entry, recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
-    if entry.task == "regression":
-        return lambda outputs, y: F.mse_loss(outputs[:, 0], y)
-    if entry.task == "binary":
-        return lambda logits, y: F.binary_cross_entropy_with_logits(logits[:, 0], y.float())
-    return nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
-
-
-def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    # Biases are not decayed; one fused kernel updates all parameters.
-    weights = [p for p in network.parameters() if p.ndim > 1]
-    biases = [p for p in network.parameters() if p.ndim <= 1]
-    groups: list[dict[str, Any]] = [
-        {"params": weights, "weight_decay": recipe.weight_decay},
-        {"params": biases, "weight_decay": 0.0},
-    ]
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
-    momentum = recipe.momentum
-    return torch.optim.SGD(
-        groups, lr=recipe.lr, momentum=momentum, nesterov=momentum > 0, fused=True
-    )
 
 
 def _found(history: list[EpochLog]) -> str:

@@ -1,0 +1,162 @@
+"""Every lesson runs as its own process and draws what it says; the tables list them all."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+from zoo import lessons
+from zoo.errors import UsageError, VerificationError, ZooError
+
+LESSONS = lessons.lessons()
+PAGES = ["lessons.md", "lessons.zh-CN.md"]
+#: Python 3.12 and 3.13 warn when a DataLoader forks while torch has threads.
+FORK = "ignore:This process:DeprecationWarning"
+Done = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="session")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("lessons")
+
+
+@pytest.fixture(scope="session")
+def finished(output: Path) -> Iterator[dict[str, Future[Done]]]:
+    """All scripts, two at a time: most of each is importing torch."""
+
+    def run(lesson: lessons.Lesson) -> Done:
+        return subprocess.run(
+            [sys.executable, "-W", "error", "-W", FORK, str(lesson.script)],
+            capture_output=True,
+            text=True,
+            cwd=output,
+            env=os.environ | {"ZOO_LESSON_OUTPUT": str(output / "pictures")},
+            timeout=120,
+            check=False,
+        )
+
+    pool = ThreadPoolExecutor(2)
+    yield {lesson.name: pool.submit(run, lesson) for lesson in LESSONS}
+    pool.shutdown(cancel_futures=True)
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.name)
+def test_a_lesson_runs(
+    lesson: lessons.Lesson, finished: dict[str, Future[Done]], output: Path
+) -> None:
+    done = finished[lesson.name].result()
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) >= 3
+    assert "picture:" not in done.stdout or lesson.picture
+    if lesson.picture:
+        path = output / "pictures" / lesson.picture
+        assert f"picture: {path}" in done.stdout
+        with Image.open(path) as picture:
+            assert picture.format == "PNG"
+            assert 300 <= picture.width <= 1200
+            assert 200 <= picture.height <= 900
+        assert 1_000 < path.stat().st_size < 40_000
+
+
+def test_nothing_is_written_beside_the_pictures(
+    finished: dict[str, Future[Done]], output: Path
+) -> None:
+    for future in finished.values():
+        future.result()
+    assert [path.name for path in output.iterdir()] == ["pictures"]
+    drawn = {path.name for path in (output / "pictures").iterdir()}
+    assert drawn == {lesson.picture for lesson in LESSONS if lesson.picture}
+
+
+def test_the_order_names_every_script() -> None:
+    assert sorted(lessons.ORDER) == sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
+    assert len(set(lessons.ORDER)) == len(lessons.ORDER)
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.name)
+def test_an_entry_is_complete(lesson: lessons.Lesson) -> None:
+    assert re.search(r"[\u4e00-\u9fff]", lesson.heading_zh)
+    assert lesson.heading_en.isascii()
+    assert lesson.script.name == f"{lesson.name}.py"
+    for name in lesson.implements:
+        assert name.startswith("zoo/")
+        assert (ROOT / name).is_file()
+    assert lesson.picture in (None, f"{lesson.name}.png")
+    assert 15 <= len(lesson.script.read_text().splitlines()) <= 90
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_table_of_a_page_is_that_of_the_code(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text()
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("| ")
+    ]
+    chinese = "zh-CN" in page
+    expected = []
+    for lesson in LESSONS:
+        heads = [lesson.heading_zh, lesson.heading_en]
+        script = f"[{lesson.name}.py](../examples/{lesson.name}.py)"
+        files = ", ".join(f"[{name}](../{name})" for name in lesson.implements)
+        picture = f"[{lesson.picture}](lessons/{lesson.picture})" if lesson.picture else ""
+        expected.append([*(heads if chinese else heads[::-1]), script, files, picture])
+    assert rows[1:] == expected
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_links_of_a_page_lead_somewhere(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text()
+    links = re.findall(r"\]\(([^)#]+)\)", text)
+    assert len(links) > len(LESSONS)
+    for link in links:
+        assert (ROOT / "docs" / link).exists(), link
+
+
+def test_the_pictures_are_those_of_the_lessons() -> None:
+    there = {path.name for path in (ROOT / "docs" / "lessons").iterdir()}
+    assert there == {lesson.picture for lesson in LESSONS if lesson.picture}
+
+
+def test_run_runs_a_lesson_here(capsys: pytest.CaptureFixture[str]) -> None:
+    lessons.run("flatten_by_hand")
+    assert "largest difference 0.0e+00" in capsys.readouterr().out
+
+
+def test_an_unknown_lesson_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"unknown lesson 'gradient-descent'.*'gradient_descent'"):
+        lessons.run("gradient-descent")
+
+
+def test_a_missing_torch_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ZooError, match=r"lesson 'autograd' needs the package 'torch'.*\[train\]"):
+        lessons.run("autograd")
+
+
+def test_a_script_without_an_entry_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lessons, "folder", lambda: tmp_path)
+    with pytest.raises(ZooError, match=r"tensors\.py is missing"):
+        lessons.get("tensors")
+    (tmp_path / "tensors.py").write_text('"""Only English."""\n')
+    with pytest.raises(ZooError, match="expected a docstring"):
+        lessons.get("tensors")
+
+
+def test_agree_prints_and_refuses(capsys: pytest.CaptureFixture[str]) -> None:
+    assert lessons.agree("same", [1, 2], [1, 2.5], tolerance=1) == 0.5
+    assert "largest difference 5.0e-01" in capsys.readouterr().out
+    for ours in ([1.0, 2.1], [1.0, float("nan")], [1.0]):
+        with pytest.raises(VerificationError):
+            lessons.agree("other", ours, [1.0, 2.0])

@@ -1,0 +1,165 @@
+"""A folder of class folders as a dataset: `root/cat/1.png`, `root/dog/old/2.jpg`, ...
+
+`ImageFolder` is a `torch.utils.data.Dataset`; `read` takes it whole through a DataLoader. Images
+are decoded by `zoo.images`, so training sees what `zoo predict` sees. Imports torch.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from zoo import images
+from zoo.entry import ImageSpec
+from zoo.errors import DataError
+
+_BATCH = 64
+
+
+class ImageFolder(Dataset[tuple[NDArray[np.uint8], int]]):
+    """Images in class folders; item i is (uint8 [size, size, channels], int class number).
+
+    Every file with an image's suffix below a class folder counts, however deep; hidden files and
+    folders do not.
+
+    Args:
+        root: the folder that holds the class folders.
+        size: the side of the square that every image becomes.
+        channels: 1 for grey, 3 for RGB.
+        background: "dark" if the model is to see light strokes on a dark ground only.
+        invert: as in `zoo.images.decode`.
+
+    Attributes:
+        labels: the names of the class folders, sorted; a class number is a place in it.
+        paths: the files, class by class, sorted in each.
+        targets: int64 [n], their class numbers.
+        spec: what `zoo.images` decodes to.
+
+    Raises:
+        DataError: no such folder, fewer than 2 class folders, one without images. And from an
+            item: its file cannot be read; the path and the reason.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        size: int = 28,
+        channels: int = 1,
+        background: Literal["dark", "any"] = "any",
+        invert: images.Invert = "auto",
+    ) -> None:
+        root = Path(root)
+        if not root.is_dir():
+            raise DataError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}")
+        classes = sorted(path for path in root.iterdir() if _visible(path) and path.is_dir())
+        if len(classes) < 2:
+            found = f"only {classes[0].name!r}" if classes else "none"
+            raise DataError(f"{root}: expected at least 2 class folders, found {found}")
+        self.labels = tuple(path.name for path in classes)
+        files = [_files(path) for path in classes]
+        for label, own in zip(self.labels, files, strict=True):
+            if not own:
+                raise DataError(f"{root}: class folder {label!r} holds no images")
+        self.paths = [path for own in files for path in own]
+        self.targets = np.repeat(np.arange(len(files), dtype=np.int64), [len(own) for own in files])
+        mean, std = (0.0,) * channels, (1.0,) * channels
+        self.spec = ImageSpec(channels, size, mean, std, background)
+        self.invert = invert
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], int]:
+        path = self.paths[index]
+        try:  # by its bytes, as `zoo predict` does
+            array = images.decode(path.read_bytes(), self.spec, self.invert)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+        return np.array(array), int(self.targets[index])  # a copy: torch wants a writable one
+
+
+class Folder(NamedTuple):
+    """What `read` found.
+
+    inputs: uint8 [n, size, size, channels]; targets: int64 [n]; labels: the classes' names;
+    errors: (path, reason) of each file that could not be read.
+    """
+
+    inputs: NDArray[np.uint8]
+    targets: NDArray[np.int64]
+    labels: tuple[str, ...]
+    errors: list[tuple[Path, str]]
+
+
+def read(root: str | os.PathLike[str], *, workers: int = 0, **options: Any) -> Folder:
+    """Read a folder of class folders into arrays, in the order of `ImageFolder.paths`.
+
+    Args:
+        root: the folder that holds the class folders.
+        workers: processes that decode; 0 decodes in this one. The arrays are the same.
+        options: size, channels, background and invert, as `ImageFolder` takes them.
+
+    Raises:
+        DataError: as `ImageFolder`, or a class of which no image can be read. A single file that
+            cannot be read is in `errors` instead.
+    """
+    folder = ImageFolder(root, **options)
+    loader = DataLoader(
+        _Tolerant(folder), batch_size=_BATCH, num_workers=workers, collate_fn=_as_it_is
+    )
+    found = [item for batch in loader for item in batch]
+    good = np.array([not isinstance(item, str) for item in found])
+    errors = [
+        (path, item.removeprefix(f"{path}: "))
+        for path, item in zip(folder.paths, found, strict=True)
+        if isinstance(item, str)
+    ]
+    targets = folder.targets[good]
+    if empty := set(range(len(folder.labels))) - set(targets.tolist()):
+        label = folder.labels[min(empty)]
+        path, reason = errors[int(np.searchsorted(folder.targets[~good], min(empty)))]
+        raise DataError(f"class {label!r}: no image can be read; {path}: {reason}")
+    inputs = np.stack([item for item in found if not isinstance(item, str)])
+    return Folder(inputs, targets, folder.labels, errors)
+
+
+class _Tolerant(Dataset["NDArray[np.uint8] | str"]):
+    """An ImageFolder's images alone; in place of one that cannot be read, the reason."""
+
+    def __init__(self, folder: ImageFolder) -> None:
+        self.folder = folder
+
+    def __len__(self) -> int:
+        return len(self.folder)
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8] | str:
+        try:
+            return self.folder[index][0]
+        except DataError as error:
+            return str(error)
+
+
+def _as_it_is(batch: list[Any]) -> list[Any]:
+    return batch
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in images.SUFFIXES
+        and all(_visible(Path(part)) for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
+
+
+def _visible(path: Path) -> bool:
+    return not path.name.startswith(".")

@@ -1,0 +1,159 @@
+"""A training step: forward, loss, zero the gradients, backward, step; by autograd or by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo import checkpoint
+from zoo.entry import Entry, Recipe, Spec
+from zoo.scratch import SGD, AdamW, BCEWithLogitsLoss, CrossEntropyLoss, Loss, MSELoss, make
+
+
+class Step(Protocol):
+    """One step of a training."""
+
+    def __call__(self, x: Tensor, y: Tensor, lr: float) -> Tensor | float:
+        """Take normalised inputs and their targets; move the weights; return the loss."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what the optimizer has to remember."""
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Put back what `state` gave."""
+
+
+def step(network: nn.Module, entry: Entry, spec: Spec, classes: int, recipe: Recipe) -> Step:
+    """Return the step of the recipe's engine; both move the weights of `network`."""
+    if recipe.engine == "torch":
+        return _Autograd(network, entry, recipe)
+    return _ByHand(network, entry, spec, classes, recipe)
+
+
+class _Autograd:
+    def __init__(self, network: nn.Module, entry: Entry, recipe: Recipe) -> None:
+        self._network, self._clip = network, recipe.clip_norm
+        self._criterion = _criterion(entry, recipe)
+        self._optimizer = _optimizer(network, recipe)
+
+    def __call__(self, x: Tensor, y: Tensor, lr: float) -> Tensor:
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+        outputs = self._network(x)  # forward
+        loss = self._criterion(outputs, y)  # loss
+        self._optimizer.zero_grad()  # zero the gradients
+        loss.backward()  # backward
+        if self._clip:
+            nn.utils.clip_grad_norm_(self._network.parameters(), self._clip)
+        self._optimizer.step()  # step
+        return loss.detach()
+
+    def state(self) -> dict[str, Tensor]:
+        return checkpoint.optimizer_tensors(self._optimizer)
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        checkpoint.load_optimizer(self._optimizer, state)
+
+
+def _criterion(entry: Entry, recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
+    if entry.task == "regression":
+        return lambda outputs, y: F.mse_loss(outputs[:, 0], y)
+    if entry.task == "binary":
+        return lambda logits, y: F.binary_cross_entropy_with_logits(logits[:, 0], y.float())
+    return nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+
+
+def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    # Biases are not decayed; one fused kernel updates all parameters.
+    weights = [p for p in network.parameters() if p.ndim > 1]
+    biases = [p for p in network.parameters() if p.ndim <= 1]
+    groups: list[dict[str, Any]] = [
+        {"params": weights, "weight_decay": recipe.weight_decay},
+        {"params": biases, "weight_decay": 0.0},
+    ]
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
+    momentum = recipe.momentum
+    return torch.optim.SGD(
+        groups, lr=recipe.lr, momentum=momentum, nesterov=momentum > 0, fused=True
+    )
+
+
+class _ByHand:
+    """The same step with `zoo.scratch`: layers, loss and optimizer in NumPy.
+
+    The layers work on the memory of the torch network's parameters, so that averaging, validation,
+    checkpoint and bundle see what they always see.
+    """
+
+    def __init__(
+        self, network: nn.Module, entry: Entry, spec: Spec, classes: int, recipe: Recipe
+    ) -> None:
+        self._layers = make(entry.name, spec, entry.task, classes)
+        self._clip, self._tabular = recipe.clip_norm, entry.task != "classification"
+        theirs = dict(network.named_parameters())
+        for name, parameter in self._layers.named_parameters():
+            parameter.data = theirs[name].detach().numpy()
+        self._layers.train()
+        self._criterion: Loss = CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+        if entry.task != "classification":
+            self._criterion = MSELoss() if entry.task == "regression" else BCEWithLogitsLoss()
+        self._parameters = list(self._layers.parameters())
+        weights = [p for p in self._parameters if p.data.ndim > 1]
+        biases = [p for p in self._parameters if p.data.ndim <= 1]
+        self._optimizers: list[SGD | AdamW] = []
+        for parameters, decay in ((weights, recipe.weight_decay), (biases, 0.0)):
+            if recipe.optimizer == "adamw":
+                self._optimizers.append(AdamW(parameters, recipe.lr, weight_decay=decay))
+            else:
+                momentum = recipe.momentum
+                self._optimizers.append(
+                    SGD(parameters, recipe.lr, momentum, weight_decay=decay,
+                            nesterov=momentum > 0)
+                )  # fmt: skip
+
+    def __call__(self, x: Tensor, y: Tensor, lr: float) -> float:
+        targets = y.numpy()
+        if self._tabular:
+            targets = targets.astype(np.float32)[:, np.newaxis]
+        outputs = self._layers(x.numpy())  # forward
+        loss = self._criterion(outputs, targets)  # loss
+        for optimizer in self._optimizers:
+            optimizer.zero_grad()  # zero the gradients
+        self._layers.accumulate(self._criterion.backward())  # backward
+        if self._clip:
+            self._clip_norm()
+        for optimizer in self._optimizers:
+            optimizer.lr = lr
+            optimizer.step()  # step
+        return loss
+
+    def _clip_norm(self) -> None:
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        norm = sum(float(np.vdot(g, g)) for g in gradients) ** 0.5
+        if norm > self._clip:
+            for gradient in gradients:
+                gradient *= self._clip / (norm + 1e-6)
+
+    def state(self) -> dict[str, Tensor]:
+        return {
+            f"{number}.{name}": torch.from_numpy(array)
+            for number, optimizer in enumerate(self._optimizers)
+            for name, array in optimizer.state_dict().items()
+        }
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        for number, optimizer in enumerate(self._optimizers):
+            mine = f"{number}."
+            optimizer.load_state_dict(
+                {
+                    name.removeprefix(mine): tensor.numpy()
+                    for name, tensor in state.items()
+                    if name.startswith(mine)
+                }
+            )
