@@ -68,6 +68,13 @@ class Inversion(StrEnum):
     no = "no"
 
 
+class ExportFormat(StrEnum):
+    """What `zoo export` writes."""
+
+    onnx = "onnx"
+    triton = "triton"
+
+
 class LogFormat(StrEnum):
     """How the access log is written."""
 
@@ -236,6 +243,9 @@ def info(model: Bundle, json: Json = False) -> None:
         "licence": card.licence,
         "limits": card.limits,
     }
+    if card.seeds:
+        shipped = f"seed {card.seeds.shipped} ships, {card.seeds.why}"
+        lines["seeds"] = f"{card.score} {card.spread}; {shipped}"
     for name, text in lines.items():
         print(f"{name:<11} {text}")
 
@@ -272,8 +282,14 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped.")
     ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write RUN/tensorboard too.")
+    ] = False,
 ) -> None:
-    """Train a model by its recipe; the run folder ends as a bundle."""
+    """Train a model by its recipe; the run folder ends as a bundle.
+
+    Several processes: torchrun --nproc-per-node 2 --no-python zoo train MODEL
+    """
     changes: dict[str, Any] = {
         name: value
         for name, value in
@@ -291,26 +307,111 @@ def train(
     if model is None and resume is None:
         raise UsageError("train: expected a model's name (see zoo list), or --resume RUN")
     with needs_extra("train", "zoo train"):
-        from zoo import registry
+        from zoo import distributed, registry
         from zoo import train as training
-    if resume is not None:
-        if changes or out is not None:
-            raise UsageError("--resume takes the recipe and the folder of the run, no others")
-        run = training.resume(resume, name=model, device=device.value)
-    else:
-        assert model is not None
-        recipe = registry.get(model).recipe.replace(**changes)
-        run = training.train(model, recipe, out or _free(Path("runs") / model), device=device.value)
+    options: dict[str, Any] = {"device": device.value, "tensorboard": tensorboard}
+    with distributed.one_voice():
+        if resume is not None:
+            if changes or out is not None:
+                raise UsageError("--resume takes the recipe and the folder of the run, no others")
+            run = training.resume(resume, name=model, **options)
+        else:
+            assert model is not None
+            recipe = registry.get(model).recipe.replace(**changes)
+            out = out or _free(Path("runs") / model, distributed.restarted())
+            run = training.train(model, recipe, out, **options)
     print(run)
 
 
-def _free(path: Path) -> Path:
-    """Return the path, or the first of path-2, path-3, ... that is not taken."""
-    number, free = 1, path
+def _free(path: Path, restarted: bool) -> Path:
+    """Return the path, or the first of path-2, path-3, ... that is not taken.
+
+    `restarted`: return the last one taken, if it was left unfinished.
+    """
+    number, free, last = 1, path, path
     while free.exists():
-        number += 1
+        number, last = number + 1, free
         free = path.with_name(f"{path.name}-{number}")
-    return free
+    return last if restarted and not (last / "card.json").exists() else free
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...",
+            help="Run folders, paths or names of bundles.",
+            autocompletion=_complete_bundles,
+        ),
+    ],
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw the validation metric over the epochs as PNG."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Compare runs: the recipe fields that differ, and what came out."""
+    from zoo import compare as comparison
+
+    rows = [comparison.read(run) for run in runs]
+    if plot is not None:
+        with needs_extra("train", "--plot"):
+            comparison.plot(rows, plot)
+    if json:
+        _print_json([row._asdict() for row in rows])
+        return
+    _print_table(comparison.table(rows), left=2)
+
+
+def _print_table(lines: list[list[str]], left: int) -> None:
+    """Print lines of cells; the first `left` columns are flush left."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = zip(line, widths, strict=True)
+        text = (
+            f"{cell:<{width}}" if place < left else f"{cell:>{width}}"
+            for place, (cell, width) in enumerate(cells)
+        )
+        print("  ".join(text).rstrip())
+
+
+@app.command()
+def reproduce(
+    model: Bundle,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="How many seeds.  [default: all of the card]")
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the runs go.")] = Path(
+        "runs/reproduce"
+    ),
+    device: DeviceOption = Device.auto,
+    json: Json = False,
+) -> None:
+    """Train by the card's recipe and seeds, and say whether the published figure holds."""
+    with needs_extra("train", "zoo reproduce"):
+        from zoo import reproduce as again
+
+        found = again.reproduce(model, seeds=seeds, out=out, device=device.value)
+    if json:
+        _print_json(found._asdict() | {"trials": [trial._asdict() for trial in found.trials]})
+    else:
+        _print_table(again.table(found), left=0)
+    if found.problem:
+        raise VerificationError(f"{found.name} is not reproduced: {found.problem}")
+
+
+@app.command(hidden=True)
+def ship(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="One for each seed.")],
+    to: Annotated[Path, typer.Option(metavar="DIR", help="Where the bundle goes.")],
+) -> None:
+    """Copy the run that is best on validation, with the figures of all seeds on its card."""
+    from zoo.reproduce import ship as choose
+
+    card = choose(runs, to)
+    print(to)
+    print(f"{card.name}: seed {card.recipe.seed}, {card.score} {card.spread}", file=sys.stderr)
 
 
 @app.command()
@@ -364,12 +465,27 @@ def export(
     model: Bundle,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="The file.  [default: MODEL.onnx]"),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="PATH",
+            help="The file, or triton's folder.  [default: MODEL.onnx, models]",
+        ),
     ] = None,
+    form: Annotated[
+        ExportFormat, typer.Option("--format", help="triton: the bundle in a model repository.")
+    ] = ExportFormat.onnx,
+    gpu: Annotated[bool, typer.Option("--gpu", help="With triton: run it there on GPUs.")] = False,
 ) -> None:
     """Export a bundle's network to ONNX, and refuse if it does not agree with torch."""
     from zoo import cards
 
+    if form is ExportFormat.triton:
+        from zoo.triton import repository
+
+        kind = "gpu" if gpu else "cpu"
+        print(repository([model], output or Path("models"), kind=kind)[0])
+        return
     bundle = cards.locate(model)
     with needs_extra("train", "zoo export"):
         from zoo.export import export_bundle
@@ -381,6 +497,18 @@ def export(
         f"{parity.same_top1:,} of {parity.samples:,} test rows",
         file=sys.stderr,
     )
+
+
+@app.command()
+def push(
+    model: Bundle,
+    repo: Annotated[str, typer.Argument(help="user/name on the Hugging Face Hub.")],
+    private: Annotated[bool, typer.Option("--private", help="If it is made.")] = False,
+) -> None:
+    """Upload a bundle, with a model card, to the Hugging Face Hub; hf://user/name loads it."""
+    from zoo.hub import push as upload
+
+    print(upload(model, repo, private=private))
 
 
 @app.command()
@@ -492,6 +620,10 @@ def serve(
     ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    grpc_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Answer gRPC there too; 0 takes a free one."),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
     device: SessionDeviceOption = SessionDevice.auto,
     cuda_graphs: CudaGraphs = False,
@@ -506,10 +638,12 @@ def serve(
 ) -> None:
     """Serve models over HTTP: the Open Inference Protocol V2, and a page to draw digits on."""
     from serve.options import Options
-    from serve.server import bind
+    from serve.server import bind, grpc_address
     from serve.server import serve as run
     from zoo import cards
 
+    if grpc_port and grpc_port == port:
+        raise UsageError(f"--port and --grpc-port are both {port}: expected two ports")
     options = Options(
         models=tuple(models or cards.shipped()),
         device=device.value,
@@ -521,12 +655,15 @@ def serve(
         timeout=timeout,
         max_body=max_body,
         log=log_format.value if access_log else "off",
+        grpc="" if grpc_port is None else grpc_address(host, grpc_port),
     )
     for model in options.models:
         cards.read(cards.locate(model))
     listener = bind(host, port)
     shown = f"[{host}]" if ":" in host else host
     print(f"http://{shown}:{listener.getsockname()[1]}/", flush=True)
+    if options.grpc:
+        print(f"grpc://{options.grpc}", flush=True)
     run(options, listener, workers)
 
 

@@ -55,6 +55,7 @@ class App:
     Attributes:
         draining: set when the server stops: what comes now is answered 503.
         running: requests that are being worked on.
+        batchers: each model's queue, from the start of the event loop on.
     """
 
     def __init__(self, options: Options) -> None:
@@ -75,7 +76,7 @@ class App:
             )
             self._sessions[session.card.name] = session
             self._bundles[session.card.name] = bundle
-        self._batchers: dict[str, Batcher] = {}
+        self.batchers: dict[str, Batcher] = {}
         self._metrics = Metrics()
         self._log = {"text": _log_text, "json": _log_json}.get(options.log)
         self._infer: dict[str, str] = {}
@@ -108,12 +109,15 @@ class App:
 
                 await self._rest(scope, receive, watched)
         finally:
-            self.running -= 1
-            seconds = time.perf_counter() - began
-            model = name or scope.get("path_params", {}).get("model", "-")
-            self._metrics.done(model if model in self._sessions else "-", status, seconds)
-            if self._log is not None:
-                self._log(scope, status, seconds)
+            self.done(scope, name or scope.get("path_params", {}).get("model", "-"), status, began)
+
+    def done(self, scope: Any, model: str, status: int, began: float) -> None:
+        """Count and log a request, HTTP or gRPC, that was counted in `running` when it began."""
+        self.running -= 1
+        seconds = time.perf_counter() - began
+        self._metrics.done(model if model in self._sessions else "-", status, seconds)
+        if self._log is not None:
+            self._log(scope, status, seconds)
 
     async def _answer_infer(self, name: str, scope: Any, receive: Any, send: Any) -> int:
         """The hot path: body to arrays to the batcher and back."""
@@ -133,10 +137,10 @@ class App:
                     packing = value.decode("latin-1")
             data = await body.read(receive, length, self.options.max_body, self.options.timeout)
             if self.draining:  # only now: closing over an unread body would reset the connection
-                raise _stopping()
+                raise stopping()
             if encoding is not None:
                 data = body.unpack(data, encoding.decode("latin-1"), self.options.max_body)
-            batcher = self._batchers[name]
+            batcher = self.batchers[name]
             card = batcher.session.card
             request = protocol.parse(data, header_length, card)
             answer, json_length = protocol.answer(
@@ -210,7 +214,7 @@ class App:
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         for name, session in self._sessions.items():
             observe = self._metrics.add_model(name, partial(self._depth, name))
-            self._batchers[name] = Batcher(
+            self.batchers[name] = Batcher(
                 session,
                 max_batch=self.options.max_batch,
                 max_queue=self.options.max_queue,
@@ -218,15 +222,22 @@ class App:
                 observe=observe,
             )
         yield
-        for batcher in self._batchers.values():
+        for batcher in self.batchers.values():
             batcher.close()
 
     def _depth(self, name: str) -> int:
-        return self._batchers[name].depth
+        return self.batchers[name].depth
 
     def _session(self, request: Request) -> Session:
-        name = request.path_params["model"]
-        version = request.path_params.get("version", protocol.VERSION)
+        params = request.path_params
+        return self.session(params["model"], params.get("version", protocol.VERSION))
+
+    def session(self, name: str, version: str) -> Session:
+        """Return the model's session.
+
+        Raises:
+            HttpError: 404, no such model or version.
+        """
         if name not in self._sessions:
             known = ", ".join(self._sessions)
             raise HttpError(404, f"unknown model {name!r}, known: {known}")
@@ -236,7 +247,7 @@ class App:
 
     def _ready(self, request: Request) -> dict[str, bool]:
         if self.draining:
-            raise _stopping()
+            raise stopping()
         return {"ready": True}
 
     def _model_ready(self, request: Request) -> dict[str, Any]:
@@ -285,12 +296,12 @@ class App:
             raise HttpError(400, f"invert: expected auto, yes or no, given {invert!r}")
         files = await self._files(request)
         if self.draining:
-            raise _stopping()
+            raise stopping()
         arrays = await run_in_threadpool(_decode, files, spec, invert)
         good = [array for array in arrays if not isinstance(array, str)]
         rows: Iterator[list[float]] = iter(())
         if good:
-            outputs = await self._batchers[session.card.name].infer(np.stack(good))
+            outputs = await self.batchers[session.card.name].infer(np.stack(good))
             rows = iter(outputs[1].tolist())
         predictions: list[dict[str, Any]] = []
         for (name, _), array in zip(files, arrays, strict=True):
@@ -360,7 +371,8 @@ class App:
         )
 
 
-def _stopping() -> HttpError:
+def stopping() -> HttpError:
+    """Build the 503 for what comes while the server drains."""
     return overloaded("the server is stopping")
 
 

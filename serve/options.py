@@ -19,6 +19,7 @@ class Options:
         timeout: seconds until a request is given up with 503.
         max_body: bytes of a body, also after it is unpacked; beyond it 413.
         log: the access log's form, or "off".
+        grpc: the address ("host:port") for gRPC, from `serve.server.grpc_address`; "" for none.
     """
 
     models: tuple[str, ...]
@@ -31,3 +32,4 @@ class Options:
     timeout: float = 10.0
     max_body: int = 16_000_000
     log: Literal["text", "json", "off"] = "text"
+    grpc: str = ""

@@ -83,18 +83,14 @@ def parse(body: bytes, header_length: str | None, card: Card) -> Infer:
         size = int(header_length)
         if size == 0:
             everything = [(number, True) for number in range(len(card.outputs))]
-            return Infer("", _finite(_raw(body, spec), spec), everything)
+            return Infer("", finite(_raw(body, spec), spec), everything)
         if size > len(body):
             raise HttpError(
                 400, f"Inference-Header-Content-Length is {size}, the body has {len(body)} bytes"
             )
         body, binary = body[:size], body[size:]
     request, flat = _decode(body, spec)
-    if [tensor.name for tensor in request.inputs] != [spec.name]:
-        names = ", ".join(tensor.name for tensor in request.inputs) or "none"
-        raise HttpError(400, f"inputs: expected {spec.name!r} alone, given {names}")
-    tensor = request.inputs[0]
-    _check(tensor, spec)
+    tensor = only(request.inputs, spec)
     given = tensor.parameters.get("binary_data_size")
     if given is None:
         if binary:
@@ -102,17 +98,27 @@ def parse(body: bytes, header_length: str | None, card: Card) -> Infer:
         array = _json_data(tensor, flat, spec)
     else:
         array = _binary_data(binary, given, tensor, spec)
-    inputs = _finite(array.reshape(tensor.shape), spec)
+    inputs = finite(array.reshape(tensor.shape), spec)
     return Infer(request.id, inputs, _wanted(request, card))
 
 
-def _finite(array: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
+def finite(array: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
+    """Return the array, or refuse it (400) for NaN or infinity."""
     if spec.dtype == "float32" and not np.isfinite(array).all():
         raise HttpError(400, f"{spec.name}: expected finite numbers, given NaN or infinity")
     return array
 
 
-def _check(tensor: _Input[Any], spec: TensorSpec) -> None:
+def only(tensors: Sequence[Any], spec: TensorSpec) -> Any:
+    """Return the one input that a request has; name, datatype and shape are the contract's.
+
+    Raises:
+        HttpError: 400, they are not.
+    """
+    if [tensor.name for tensor in tensors] != [spec.name]:
+        names = ", ".join(tensor.name for tensor in tensors) or "none"
+        raise HttpError(400, f"inputs: expected {spec.name!r} alone, given {names}")
+    tensor = tensors[0]
     want = DATATYPES[spec.dtype]
     if tensor.datatype != want:
         raise HttpError(400, f"{spec.name}: expected datatype {want}, given {tensor.datatype}")
@@ -120,6 +126,7 @@ def _check(tensor: _Input[Any], spec: TensorSpec) -> None:
     if len(shape) != len(spec.shape) or shape[0] < 1 or tuple(shape[1:]) != spec.shape[1:]:
         text = ", ".join(map(str, spec.shape))
         raise HttpError(400, f"{spec.name}: expected shape [{text}], given {shape}")
+    return tensor
 
 
 def _decode(body: bytes, spec: TensorSpec) -> tuple[_Request[Any], bool]:
@@ -192,16 +199,22 @@ def _raw(body: bytes, spec: TensorSpec) -> NDArray[Any]:
 
 def _wanted(request: _Request[Any], card: Card) -> list[tuple[int, bool]]:
     default = request.parameters.get("binary_data_output") is True
-    if not request.outputs:
-        return [(number, default) for number in range(len(card.outputs))]
+    binary = [output.parameters.get("binary_data", default) is True for output in request.outputs]
+    numbers = chosen(request.outputs, card)
+    return list(zip(numbers, binary or [default] * len(numbers), strict=True))
+
+
+def chosen(outputs: Sequence[Any], card: Card) -> list[int]:
+    """Return the numbers of the outputs that a request names; of all, if it names none.
+
+    Raises:
+        HttpError: 400, the model has no output of that name.
+    """
     names = [output.name for output in card.outputs]
-    wanted = []
-    for output in request.outputs:
+    for output in outputs:
         if output.name not in names:
             raise HttpError(400, f"outputs: no {output.name!r}, known: {', '.join(names)}")
-        binary = output.parameters.get("binary_data", default) is True
-        wanted.append((names.index(output.name), binary))
-    return wanted
+    return [names.index(output.name) for output in outputs] or list(range(len(names)))
 
 
 def answer(

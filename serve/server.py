@@ -7,6 +7,7 @@ connections is refused with 503; then exit 0.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import multiprocessing
 import os
 import signal
@@ -23,7 +24,7 @@ import uvicorn
 
 from serve.app import App
 from serve.options import Options
-from zoo.errors import ZooError
+from zoo.errors import ZooError, needs_extra
 
 #: Seconds in which open connections are still told that the server stops.
 _FAREWELL = 0.5
@@ -33,6 +34,7 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, app: App) -> None:
         super().__init__(config)
         self._app = app
+        self._grpc: Any = None
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -44,6 +46,14 @@ class _Server(uvicorn.Server):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._app.options.grpc and not self.should_exit:
+            from serve.grpc import Endpoint
+
+            self._grpc = Endpoint(self._app)
+            await self._grpc.start()
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._app.draining = True
         super().handle_exit(sig, frame)
@@ -51,10 +61,14 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
+        if self._grpc is not None:
+            self._grpc.drain()
         end = time.monotonic() + self._app.options.timeout
         await asyncio.sleep(_FAREWELL)
         while self._app.running and time.monotonic() < end:
             await asyncio.sleep(0.02)
+        if self._grpc is not None:
+            await self._grpc.stop()
         await super().shutdown(sockets)
 
 
@@ -65,6 +79,21 @@ def bind(host: str, port: int) -> socket.socket:
         ZooError: the address is taken or cannot be had.
     """
     return _bind(host, port, shared=False)
+
+
+def grpc_address(host: str, port: int) -> str:
+    """Return the address for `Options.grpc`; port 0 takes a free one.
+
+    Raises:
+        ZooError: grpcio or protobuf is not installed; the address is taken or cannot be had.
+    """
+    with needs_extra("grpc", "gRPC"):
+        for name in ("grpc", "google.protobuf"):  # the workers will; a missing one is told now
+            importlib.import_module(name)
+    listener = bind(host, port)
+    port = listener.getsockname()[1]
+    listener.close()  # gRPC binds by itself, each worker with SO_REUSEPORT
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _bind(host: str, port: int, *, shared: bool) -> socket.socket:

@@ -26,8 +26,8 @@ SHORT = ("--epochs", "2", "--batch-size", "500")
 def test_a_run_is_a_whole_bundle(quick_run: Path) -> None:
     names = {path.name for path in quick_run.iterdir()}
     assert names == {
-        "card.json", "model.safetensors", "model.onnx", "checkpoint.safetensors", "log.jsonl",
-        "curves.png", "confusion.png",
+        "card.json", "model.safetensors", "model.onnx", "log.jsonl", "curves.png", "confusion.png",
+        "recipe.json", "checkpoint.safetensors", "checkpoint.previous.safetensors",
     }  # fmt: skip
     card = zoo.card(quick_run)
     cards.check(quick_run, card)

@@ -13,6 +13,7 @@ from zoo import cards, export, hardware, metrics, plots
 from zoo.cards import Card, DatasetInfo, Training
 from zoo.checkpoint import Progress
 from zoo.datasets import Dataset
+from zoo.distributed import Workers
 from zoo.entry import Entry, Recipe
 from zoo.evaluate import run_torch
 from zoo.files import sha256, write_atomic
@@ -28,7 +29,7 @@ def finish(
     data: Dataset,
     network: nn.Module,
     at: Progress,
-    device: torch.device,
+    workers: Workers,
 ) -> Card:
     """Turn a run whose training is over into a bundle; `network` holds the weights to keep.
 
@@ -36,6 +37,7 @@ def finish(
         VerificationError: the exported graph does not agree with the network.
         OSError: the folder cannot be written.
     """
+    device = workers.device
     pipeline = Pipeline(network, data.spec, entry.task).to(device).eval()
     outputs = run_torch(pipeline, data.test.inputs)
     pipeline = pipeline.cpu()
@@ -77,7 +79,7 @@ def finish(
         ),
         recipe=at.recipe,
         training=Training(
-            command=command(entry, at.recipe),
+            command=workers.command + command(entry, at.recipe),
             seconds=round(seconds, 2),
             epoch=at.best_epoch,
             images_per_second=round(len(data.train.targets) * len(at.history) / seconds, 1),

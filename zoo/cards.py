@@ -17,6 +17,7 @@ from zoo.errors import UsageError, VerificationError, unknown
 from zoo.files import sha256, write_atomic
 
 CARD, WEIGHTS, ONNX = "card.json", "model.safetensors", "model.onnx"
+PLAN, LOG = "recipe.json", "log.jsonl"
 _PACKAGE = Path(__file__).parent
 
 
@@ -54,7 +55,30 @@ class Parity(Struct, frozen=True, forbid_unknown_fields=True):
     samples: int
 
 
-class Card(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Seeds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The same recipe trained with several seeds: what the published figure is one of.
+
+    `values` are test figures in the order of `seeds`; `std` is the sample standard deviation.
+    """
+
+    metric: str
+    seeds: tuple[int, ...]
+    values: tuple[float, ...]
+    mean: float
+    std: float
+    #: The seed whose weights are in the bundle, and why that one.
+    shipped: int
+    why: str
+
+
+class Plan(Struct, frozen=True, forbid_unknown_fields=True):
+    """`recipe.json`: what a run was started to train."""
+
+    model: str
+    recipe: Recipe
+
+
+class Card(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """`card.json`. Metrics are shares (0 to 1) or in the target's own units.
 
     `test` is measured on the whole test set, which chose nothing; `validation` on the split
@@ -82,13 +106,33 @@ class Card(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     files: dict[str, str]
     licence: str
     limits: str
+    seeds: Seeds | None = None
+
+    @property
+    def metric(self) -> str:
+        """The headline metric's name."""
+        return "accuracy" if "accuracy" in self.test else "r2"
 
     @property
     def score(self) -> str:
         """The headline test metric, as text: an accuracy in percent, or R2 of a regression."""
-        if "accuracy" in self.test:
-            return f"{100 * self.test['accuracy']:.2f} %"
-        return f"R2 {self.test['r2']:.3f}"
+        return figure(self.metric, self.test[self.metric])
+
+    @property
+    def spread(self) -> str:
+        """The score among those of the other seeds, as text; "" where one seed alone is known."""
+        if self.seeds is None:
+            return ""
+        mean, std = self.seeds.mean, self.seeds.std
+        shown = f"{100 * mean:.2f} +- {100 * std:.2f}"
+        if self.seeds.metric != "accuracy":
+            shown = f"{mean:.3f} +- {std:.3f}"
+        return f"(mean {shown} over {len(self.seeds.seeds)} seeds)"
+
+
+def figure(metric: str, value: float) -> str:
+    """Return a headline metric as text."""
+    return f"{100 * value:.2f} %" if metric == "accuracy" else f"R2 {value:.3f}"
 
 
 def weights_dir() -> Path:
@@ -103,12 +147,17 @@ def shipped() -> list[str]:
 
 
 def locate(name_or_path: str | os.PathLike[str]) -> Path:
-    """Return the folder of a bundle, given the name of a shipped one or a path.
+    """Return the folder of a bundle: the name of a shipped one, a path, hf://user/repo[@revision].
 
     Raises:
         UsageError: there is no such bundle; says what was looked for.
+        ZooError: the Hub cannot be reached, and its bundle is not in the cache.
     """
     text = os.fspath(name_or_path)
+    if text.startswith("hf://"):
+        from zoo import hub
+
+        return hub.download(text)
     if text in shipped():
         return weights_dir() / text
     path = Path(text).expanduser()
@@ -120,6 +169,14 @@ def locate(name_or_path: str | os.PathLike[str]) -> Path:
     if os.sep in text or path.exists():
         raise UsageError(f"{text} is no bundle: expected a folder with {CARD}, {WEIGHTS}, {ONNX}")
     raise unknown("model", text, shipped())
+
+
+def plan(run: Path) -> Plan | None:
+    """Read what a run was started to train; None where that is not known."""
+    try:
+        return msgspec.json.decode((run / PLAN).read_bytes(), type=Plan)
+    except (OSError, msgspec.DecodeError):
+        return None
 
 
 def parse(data: bytes, source: str) -> Card:

@@ -1,12 +1,16 @@
 """The checkpoint: everything a training needs to go on as if it had never stopped.
 
 One safetensors file; the tensors are named `network.*`, `average.*`, `best.*` and
-`optimizer.<parameter>.<name>`, the rest is one JSON text in the header. Nothing is pickled.
+`optimizer.<parameter>.<name>`, the rest is one JSON text in the header, with the SHA-256 of the
+whole file. Nothing is pickled. The checkpoint before it is kept: whenever a training is killed,
+and whatever one file has suffered, there is a whole one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +18,20 @@ import msgspec
 import safetensors.torch
 import torch
 from msgspec import Struct
-from safetensors import SafetensorError
 from torch import Tensor
 
+from zoo import distributed
+from zoo.cards import Plan
 from zoo.entry import Recipe
 from zoo.errors import UsageError, ZooError
 from zoo.files import write_atomic
 
-NAME = "checkpoint.safetensors"
-_KEY = "zoo.checkpoint"
+NAME, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
+_NEW = "checkpoint.new.safetensors"
+#: Where the header has the state and the digest; the number is the format's.
+_KEY, _DIGEST = "zoo.checkpoint.2", "sha256"
+#: Stands where the digest goes while it is computed.
+_BLANK = b"0" * 64
 
 
 class EpochLog(Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,38 +62,108 @@ class Progress(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 def save(run: Path, progress: Progress, tensors: dict[str, dict[str, Tensor]]) -> None:
-    """Write the checkpoint, whole or not at all. `tensors`: group -> name -> tensor."""
+    """Write the checkpoint, whole or not at all, and keep the one before.
+
+    A kill between any two steps leaves a whole checkpoint under one of the two names.
+
+    Args:
+        run: the folder.
+        progress: where the training stands.
+        tensors: group -> name -> tensor.
+
+    Raises:
+        OSError: no space, no permission; what was there before is untouched.
+    """
     flat = {
         f"{group}.{name}": tensor.detach().to("cpu").contiguous()
         for group, named in tensors.items()
         for name, tensor in named.items()
     }
     text = msgspec.json.encode(progress).decode()
-    write_atomic(run / NAME, safetensors.torch.save(flat, {_KEY: text}))
+    data = safetensors.torch.save(flat, {_KEY: text, _DIGEST: _BLANK.decode()})
+    digest = hashlib.sha256(data).hexdigest()
+    write_atomic(run / _NEW, data.replace(_BLANK, digest.encode(), 1))  # the header comes first
+    try:
+        _read(run / NAME, Plan(progress.model, progress.recipe))
+    except ZooError:
+        pass  # only a whole one may take the place of the one before
+    else:
+        (run / NAME).replace(run / PREVIOUS)
+    (run / _NEW).replace(run / NAME)
 
 
-def load(run: Path) -> tuple[Progress, dict[str, dict[str, Tensor]]]:
-    """Read what `save` wrote.
+def exists(run: Path) -> bool:
+    """Say whether a folder has a checkpoint, whole or not."""
+    return (run / NAME).exists() or (run / PREVIOUS).exists()
+
+
+def load(run: Path, plan: Plan | None = None) -> tuple[Progress, dict[str, dict[str, Tensor]]]:
+    """Read what `save` wrote last; if that is not whole, say so and read the one before.
+
+    Args:
+        run: the folder.
+        plan: what the checkpoint must be of, if that is known.
 
     Raises:
-        UsageError: the folder has no checkpoint. ZooError: it is torn or not the zoo's.
+        UsageError: the folder has no checkpoint.
+        ZooError: none is whole: torn, changed, not the zoo's, or of another training.
     """
-    path = run / NAME
-    if not path.is_file():
+    if not exists(run):
         raise UsageError(f"{run}: nothing to resume, {NAME} is missing")
+    problems: list[str] = []
+    for path in (run / NAME, run / PREVIOUS):
+        try:
+            progress, data = _read(path, plan)
+        except ZooError as error:
+            problems.append(str(error))
+            continue
+        if problems and distributed.first():
+            print(f"zoo: {problems[0]}; going on from {path.name}", file=sys.stderr)
+        tensors: dict[str, dict[str, Tensor]] = {}
+        for key, tensor in safetensors.torch.load(data).items():
+            group, _, name = key.partition(".")
+            tensors.setdefault(group, {})[name] = tensor
+        return progress, tensors
+    raise ZooError("; ".join(problems))
+
+
+class _Header(Struct):
+    metadata: dict[str, str] = msgspec.field(name="__metadata__", default_factory=dict)
+
+
+def _read(path: Path, plan: Plan | None) -> tuple[Progress, bytes]:
+    """Read a file and check each byte of it; a ZooError says what is wrong with it."""
     try:
         data = path.read_bytes()
-        flat = safetensors.torch.load(data)
-        (header_size,) = struct.unpack("<Q", data[:8])
-        header = msgspec.json.decode(data[8 : 8 + header_size])
-        progress = msgspec.json.decode(header["__metadata__"][_KEY], type=Progress)
-    except (SafetensorError, msgspec.DecodeError, KeyError, struct.error) as error:
+        (header_size,) = struct.unpack_from("<Q", data)
+        metadata = msgspec.json.decode(data[8 : 8 + header_size], type=_Header).metadata
+        if not metadata.keys() >= {_KEY, _DIGEST}:
+            raise ValueError(f"no {_KEY!r} in its header; another program or version wrote it")
+        digest = metadata[_DIGEST]
+        blank = data.replace(digest.encode(), _BLANK, 1)
+        if hashlib.sha256(blank).hexdigest() != digest:
+            raise ValueError("its bytes are not those that were written (SHA-256)")
+        progress = msgspec.json.decode(metadata[_KEY], type=Progress)
+        if plan and (other := _difference(progress, plan)):
+            raise ValueError(f"it is of another training: {other}")
+    except FileNotFoundError:
+        raise ZooError(f"{path} is missing") from None
+    except OSError as error:
+        raise ZooError(f"{path} cannot be read: {error.strerror}") from None
+    except (struct.error, ValueError) as error:  # msgspec's errors are ValueErrors too
         raise ZooError(f"{path} is no whole checkpoint of the zoo: {error}") from None
-    tensors: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in flat.items():
-        group, _, name = key.partition(".")
-        tensors.setdefault(group, {})[name] = tensor
-    return progress, tensors
+    return progress, data
+
+
+def _difference(progress: Progress, plan: Plan) -> str:
+    found, expected = (
+        {"model": each.model} | msgspec.structs.asdict(each.recipe) for each in (progress, plan)
+    )
+    return ", ".join(
+        f"{name} {value}, expected {expected[name]}"
+        for name, value in found.items()
+        if value != expected[name]
+    )
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -8,6 +8,10 @@ from contextlib import contextmanager
 _IN_EXTRA = {
     "train": {"torch", "torchvision", "onnx", "onnxscript", "safetensors", "matplotlib"},
     "parquet": {"pyarrow"},
+    "tensorboard": {"tensorboard"},
+    "openvino": {"openvino"},
+    "grpc": {"grpc", "google"},
+    "hub": {"huggingface_hub"},
 }
 
 

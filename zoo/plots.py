@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
 from zoo.checkpoint import EpochLog
@@ -40,6 +40,21 @@ def curves(history: Sequence[EpochLog], kept: int, path: Path, title: str) -> No
         axes.grid(alpha=0.25)
         axes.xaxis.get_major_locator().set_params(integer=True)
     figure.suptitle(title)
+    _save(figure, path)
+
+
+def validation(runs: Mapping[str, Sequence[float]], path: Path, metric: str) -> None:
+    """Draw the validation metric of several runs over their epochs."""
+    unit, name = (100, "validation accuracy, %") if metric == "accuracy" else (1, "validation R2")
+    figure = Figure(figsize=(7.5, 4), layout="constrained")
+    axes = figure.subplots()
+    for run, values in runs.items():
+        style: dict[str, Any] = {"marker": "o", "markersize": 3} if len(values) < 40 else {}
+        axes.plot(range(1, len(values) + 1), [unit * v for v in values], label=run, **style)
+    axes.set(title=name, xlabel="epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8, frameon=False, bbox_to_anchor=(1.01, 1), loc="upper left")
     _save(figure, path)
 
 

@@ -20,7 +20,7 @@ def load(name: str | os.PathLike[str], *, pretrained: bool = True) -> nn.Module:
     and the softmax around it, `zoo.Session` does all of it without torch.
 
     Args:
-        name: a model's name, or the path of a bundle.
+        name: a model's name, the path of a bundle, or hf://user/repo on the Hugging Face Hub.
         pretrained: False gives fresh weights, from torch's global generator.
 
     Raises:

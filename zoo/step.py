@@ -18,8 +18,11 @@ from zoo.scratch import SGD, AdamW, BCEWithLogitsLoss, CrossEntropyLoss, Loss, M
 class Step(Protocol):
     """One step of a training."""
 
-    def __call__(self, x: Tensor, y: Tensor, lr: float) -> Tensor | float:
-        """Take normalised inputs and their targets; move the weights; return the loss."""
+    def __call__(self, x: Tensor, y: Tensor, lr: float, weight: float = 1.0) -> Tensor | float:
+        """Take normalised inputs and their targets; move the weights; return the loss.
+
+        `weight`: of the loss, where these are some of a batch's rows; see `zoo.distributed`.
+        """
 
     def state(self) -> dict[str, Tensor]:
         """Return what the optimizer has to remember."""
@@ -41,11 +44,13 @@ class _Autograd:
         self._criterion = _criterion(entry, recipe)
         self._optimizer = _optimizer(network, recipe)
 
-    def __call__(self, x: Tensor, y: Tensor, lr: float) -> Tensor:
+    def __call__(self, x: Tensor, y: Tensor, lr: float, weight: float = 1.0) -> Tensor:
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         outputs = self._network(x)  # forward
         loss = self._criterion(outputs, y)  # loss
+        if weight != 1.0:
+            loss = loss * weight
         self._optimizer.zero_grad()  # zero the gradients
         loss.backward()  # backward
         if self._clip:
@@ -117,7 +122,7 @@ class _ByHand:
                             nesterov=momentum > 0)
                 )  # fmt: skip
 
-    def __call__(self, x: Tensor, y: Tensor, lr: float) -> float:
+    def __call__(self, x: Tensor, y: Tensor, lr: float, weight: float = 1.0) -> float:
         targets = y.numpy()
         if self._tabular:
             targets = targets.astype(np.float32)[:, np.newaxis]

@@ -4,7 +4,8 @@
 
 Data, model, loss and optimizer; then forward, loss, zero the gradients, backward, step. Each step
 draws its randomness from (seed, step) alone and the checkpoint holds all the rest, so a training
-that was killed and resumed ends with the same bytes.
+that was killed and resumed ends with the same bytes. Under torchrun, several processes share the
+rows of each batch: see `zoo.distributed`.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from zoo import augment, bundle, cards, checkpoint, datasets, metrics, registry
+from zoo import augment, bundle, cards, checkpoint, datasets, distributed, metrics, registry
+from zoo.cards import Plan
 from zoo.checkpoint import EpochLog, Progress
-from zoo.devices import torch_device
+from zoo.datasets import Dataset
+from zoo.distributed import Workers
 from zoo.entry import Entry, ImageSpec, Recipe
 from zoo.errors import Interrupted, UsageError, ZooError
 from zoo.evaluate import run_torch
@@ -35,15 +38,19 @@ from zoo.files import write_atomic
 from zoo.pipeline import Normalise, Pipeline, channels_first
 from zoo.progress import Bar
 from zoo.step import step
+from zoo.tensorboard import Tell, board
 
-LOG = "log.jsonl"
 #: Seconds between checkpoints, at epochs' ends; a stop by signal writes one at its very step.
 CHECKPOINT_EVERY = 2.0
 #: Steps between two looks at the loss.
 _SHOW_EVERY = 20
 
+Tensors = dict[str, dict[str, Tensor]]
 
-def train(name: str, recipe: Recipe, run: Path, *, device: str = "auto") -> Path:
+
+def train(
+    name: str, recipe: Recipe, run: Path, *, device: str = "auto", tensorboard: bool = False
+) -> Path:
     """Train a model by a recipe into a run folder, which ends as a bundle.
 
     Args:
@@ -51,6 +58,7 @@ def train(name: str, recipe: Recipe, run: Path, *, device: str = "auto") -> Path
         recipe: `registry.get(name).recipe`, or `.replace(...)` of it.
         run: the folder to write; made if missing.
         device: "auto", "cpu", "cuda" or "mps".
+        tensorboard: write scalars into `run/tensorboard` too.
 
     Returns:
         `run`.
@@ -59,38 +67,65 @@ def train(name: str, recipe: Recipe, run: Path, *, device: str = "auto") -> Path
         UsageError: unknown model, or the folder already holds a run.
         DeviceError: the device is not there.
         Interrupted: Ctrl-C or SIGTERM; a checkpoint of this very step is left.
-        ZooError: the loss is no longer finite.
+        ZooError: the loss is no longer finite, a worker was lost, TensorBoard is not installed.
     """
-    entry = registry.get(name)
-    if (run / checkpoint.NAME).exists() or (run / cards.CARD).exists():
+    at = Progress(model=name, recipe=recipe)
+    saved: Tensors = {}
+    if distributed.restarted():
+        if checkpoint.exists(run):
+            at, saved = checkpoint.load(run, Plan(name, recipe))
+    elif distributed.first() and (checkpoint.exists(run) or (run / cards.CARD).exists()):
         raise UsageError(f"{run} already holds a run: resume it, or give another folder")
-    return _train(entry, Progress(model=name, recipe=recipe), {}, run, device)
+    return _start(registry.get(name), at, saved, run, device, tensorboard)
 
 
-def resume(run: Path, *, name: str | None = None, device: str = "auto") -> Path:
+def resume(
+    run: Path, *, name: str | None = None, device: str = "auto", tensorboard: bool = False
+) -> Path:
     """Go on with a training from its last checkpoint, to the same end as without the stop.
 
+    If the last checkpoint is not whole, the one before is taken, and stderr says so.
+
     Raises:
-        UsageError: no checkpoint, or one of another model than `name`. Else as `train`.
+        UsageError: no checkpoint, or one of another model than `name`.
+        ZooError: neither checkpoint is whole. Else as `train`.
     """
-    progress, tensors = checkpoint.load(run)
-    if name is not None and progress.model != name:
-        raise UsageError(f"{run} holds a checkpoint of model {progress.model!r}, not of {name!r}")
-    return _train(registry.get(progress.model), progress, tensors, run, device)
+    at, saved = checkpoint.load(run, cards.plan(run))
+    if name is not None and at.model != name:
+        raise UsageError(f"{run} holds a checkpoint of model {at.model!r}, not of {name!r}")
+    return _start(registry.get(at.model), at, saved, run, device, tensorboard)
+
+
+def _start(
+    entry: Entry, at: Progress, saved: Tensors, run: Path, device: str, tensorboard: bool
+) -> Path:
+    if at.recipe.engine == "numpy":
+        if device not in ("auto", "cpu"):
+            raise UsageError(f"engine 'numpy' trains on the CPU, given device {device!r}")
+        if distributed.launched():
+            raise UsageError("engine 'numpy' trains in one process: start it without torchrun")
+        device = "cpu"
+    with distributed.workers(device, run) as workers:
+        folder = run / "tensorboard" if tensorboard and workers.rank == 0 else None
+        with board(folder, at) as tell:
+            data, network = _train(entry, at, saved, run, workers, tell)
+    if distributed.first():
+        bundle.finish(run, entry, data, network.eval(), at, workers)
+    return run
 
 
 def _train(
     entry: Entry,
     at: Progress,
-    saved: dict[str, dict[str, Tensor]],
+    saved: Tensors,
     run: Path,
-    device_name: str,
-) -> Path:
-    recipe = at.recipe
-    if recipe.engine == "numpy" and device_name not in ("auto", "cpu"):
-        raise UsageError(f"engine 'numpy' trains on the CPU, given device {device_name!r}")
-    device = torch_device("cpu" if recipe.engine == "numpy" else device_name)
-    run.mkdir(parents=True, exist_ok=True)
+    workers: Workers,
+    tell: Tell,
+) -> tuple[Dataset, nn.Module]:
+    recipe, device = at.recipe, workers.device
+    if workers.rank == 0:
+        run.mkdir(parents=True, exist_ok=True)
+        write_atomic(run / cards.PLAN, msgspec.json.encode(Plan(entry.name, recipe)))
     _deterministic(device)
 
     # Data: whole in memory, on the device.
@@ -108,23 +143,32 @@ def _train(
     average = copy.deepcopy(network)
 
     # Loss and optimizer.
-    take_step = step(network, entry, data.spec, len(data.labels), recipe)
+    take_step = step(workers.wrap(network), entry, data.spec, len(data.labels), recipe)
 
     best: dict[str, Tensor] = saved.get("best", {})
     if saved:
-        network.load_state_dict(saved["network"])
-        average.load_state_dict(saved["average"])
+        try:
+            network.load_state_dict(saved["network"])
+            average.load_state_dict(saved["average"])
+        except RuntimeError as error:
+            reason = str(error).splitlines()[-1].strip()
+            raise ZooError(
+                f"{run}: the checkpoint does not fit model {entry.name!r} as it is now: {reason}"
+            ) from None
         take_step.load(saved.get("optimizer", {}))
 
     def save() -> None:
+        if workers.rank:
+            return
         groups = {"network": network.state_dict(), "average": average.state_dict(), "best": best}
         groups["optimizer"] = take_step.state()
         checkpoint.save(run, at, groups)
         log = b"".join(msgspec.json.encode(line) + b"\n" for line in at.history)
-        write_atomic(run / LOG, log)
+        write_atomic(run / cards.LOG, log)
 
     print(f"train {entry.name} on {device} into {run}", file=sys.stderr)
     saved_at = time.monotonic()
+    workers.any(False)  # all have read the checkpoint before the first writes one
     save()  # an output that cannot be written is known before the first step
     with _stop_signals() as stopped, Bar(f"train {entry.name}", steps * recipe.batch_size) as bar:
         bar.advance(at.step * recipe.batch_size, "")
@@ -135,7 +179,7 @@ def _train(
             began, first = time.perf_counter(), at.step
             network.train()
             for batch in batches[done:]:
-                if stopped():
+                if workers.stop(stopped(), at.step):
                     break
                 torch.manual_seed(recipe.seed * 1_000_003 + at.step)
                 x, y = inputs[batch], targets[batch]
@@ -144,7 +188,9 @@ def _train(
                 if augment.augments(recipe):
                     x = augment.augment(x, recipe)
                 lr = recipe.lr * _schedule(recipe, at.step / steps)
-                loss = take_step(normalise(x), y, lr)  # forward, loss, zero, backward, step
+                mine, weight = workers.share(len(batch))
+                # forward, loss, zero, backward, step
+                loss = take_step(normalise(x[mine]), y[mine], lr, weight)
                 if recipe.average:
                     _blend(average, network, recipe.average, at.step)
                 loss_sum += loss
@@ -153,25 +199,31 @@ def _train(
                     speed = (at.step - first) * recipe.batch_size / (time.perf_counter() - began)
                     note = f"epoch {epoch + 1}: loss {float(loss):.4f}, {speed:,.0f} rows/s"
                     bar.advance(_SHOW_EVERY * recipe.batch_size, f"{note}{_found(at.history)}")
-            at.loss_sum = loss_sum.item()
+            at.loss_sum = workers.mean(loss_sum)
             at.seconds += time.perf_counter() - began
             if at.step < (epoch + 1) * steps_per_epoch:
                 save()
+                workers.any(False)  # the others stay until it is written
                 raise Interrupted(
                     f"interrupted at step {at.step} of {steps}; go on with: "
                     f"zoo train {entry.name} --resume {run}"
                 )
 
             kept = average if recipe.average else network
-            pipeline = Pipeline(kept, data.spec, entry.task).to(device).eval()
-            outputs_seen = run_torch(pipeline, data.validation.inputs)
-            found = metrics.measure(entry.task, outputs_seen, data.validation.targets)
-            if not all(map(math.isfinite, (at.loss_sum, *found.values()))):
+            found: dict[str, float] = {}
+            if workers.rank == 0:
+                pipeline = Pipeline(kept, data.spec, entry.task).to(device).eval()
+                outputs_seen = run_torch(pipeline, data.validation.inputs)
+                found = metrics.measure(entry.task, outputs_seen, data.validation.targets)
+            if workers.any(not all(map(math.isfinite, (at.loss_sum, *found.values())))):
                 raise ZooError(
                     f"training of {entry.name} diverged in epoch {epoch + 1} (loss "
                     f"{at.loss_sum / steps_per_epoch}): try a lower lr than {recipe.lr:g}, or "
                     f"clip_norm"
                 )
+            if workers.rank:
+                at.loss_sum = at.seconds = 0.0
+                continue
             if recipe.keep == "last" or metrics.better(entry.task, found, at.best):
                 at.best, at.best_epoch = found, epoch + 1
                 best = {key: tensor.clone() for key, tensor in kept.state_dict().items()}
@@ -185,6 +237,7 @@ def _train(
                     images_per_second=len(inputs) / at.seconds,
                 )
             )
+            tell(at.history[-1])
             at.loss_sum = at.seconds = 0.0
             if at.step == steps or time.monotonic() - saved_at > CHECKPOINT_EVERY:
                 save()
@@ -195,9 +248,9 @@ def _train(
                     f"{at.history[-1].images_per_second:,.0f} rows/s{_found(at.history)}"
                 )
 
-    network.load_state_dict(best)
-    bundle.finish(run, entry, data, network.eval(), at, device)
-    return run
+    if workers.rank == 0:
+        network.load_state_dict(best)
+    return data, network
 
 
 def _order(rows: int, seed: int, epoch: int) -> Tensor:

@@ -1,0 +1,223 @@
+"""What unmodified gRPC clients get from a server; run in a process of its own.
+
+python tests/grpc_check.py GRPC_ADDRESS HTTP_ADDRESS
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+import tritonclient.http as over_http
+from google.protobuf import descriptor_pb2
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from serve import grpc as ours
+from zoo.datasets import mnist
+
+Code = grpc.StatusCode
+
+
+def the_definitions_are_the_public_ones() -> None:
+    """Every message of ours: the same fields, numbers and types as in the clients' own code."""
+
+    def fields(descriptor: Any) -> dict[str, Any]:
+        proto = descriptor_pb2.DescriptorProto()
+        descriptor.CopyToProto(proto)
+        nested = {f"{n.name}.{f.name}": (f.number, f.type, f.label, f.type_name)
+                  for n in proto.nested_type for f in n.field}  # fmt: skip
+        return nested | {f.name: (f.number, f.type, f.label, f.type_name) for f in proto.field}
+
+    seen = 0
+    for service, module in ((ours.SERVICE, service_pb2), (ours.HEALTH, health_pb2)):
+        public = module.DESCRIPTOR.services_by_name[service.rpartition(".")[2]]
+        for method in ours._pool.FindServiceByName(service).methods:
+            theirs = public.methods_by_name[method.name]
+            for mine, other in ((method.input_type, theirs.input_type),
+                                (method.output_type, theirs.output_type)):  # fmt: skip
+                assert mine.full_name == other.full_name
+                assert fields(mine) == fields(other), mine.full_name
+                seen += 1
+    for name in ("InferParameter", "InferTensorContents"):
+        mine = ours._pool.FindMessageTypeByName(f"inference.{name}")
+        assert fields(mine) == fields(service_pb2.DESCRIPTOR.message_types_by_name[name])
+    assert seen == 16
+
+
+def infer(client: Any, kind: Any, images: np.ndarray, **more: Any) -> Any:
+    tensor = kind.InferInput("images", list(images.shape), "UINT8")
+    tensor.set_data_from_numpy(images)
+    return client.infer("cnn", [tensor], **more)
+
+
+def tritonclient_works(address: str, http_address: str) -> None:
+    client = triton.InferenceServerClient(address)
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    assert client.is_model_ready("cnn")
+    assert client.is_model_ready("cnn", "1")
+    assert not client.is_model_ready("cnn", "2")
+    assert not client.is_model_ready("nope")
+    about = client.get_server_metadata(as_json=True)
+    assert about["name"] == "torch-tutorial-zoo"
+    metadata = client.get_model_metadata("cnn", as_json=True)
+    assert metadata["inputs"] == [
+        {"name": "images", "datatype": "UINT8", "shape": ["-1", "28", "28", "1"]}
+    ]
+
+    test = mnist.load_test()
+    web = over_http.InferenceServerClient(http_address)
+    for count in (1, 3, 300):
+        images = test.inputs[:count]
+        wanted = [triton.InferRequestedOutput(name) for name in ("probabilities", "logits")]
+        found = infer(client, triton, images, outputs=wanted, request_id="x7", model_version="1")
+        same = infer(web, over_http, images)
+        assert found.get_response().id == "x7"
+        assert [output.name for output in found.get_response().outputs] == [
+            "probabilities", "logits",
+        ]  # fmt: skip
+        for name in ("logits", "probabilities"):
+            assert found.as_numpy(name).shape == (count, 10)
+            assert found.as_numpy(name).tobytes() == same.as_numpy(name).tobytes()
+        for packing in ("gzip", "deflate"):
+            packed = infer(client, triton, images, compression_algorithm=packing)
+            assert packed.as_numpy("logits").tobytes() == found.as_numpy("logits").tobytes()
+    assert np.mean(found.as_numpy("logits").argmax(axis=1) == test.targets[:300]) > 0.98
+    web.close()
+
+    answers: list[Any] = []
+    for at in range(0, 64, 4):
+        tensor = triton.InferInput("images", [4, 28, 28, 1], "UINT8")
+        tensor.set_data_from_numpy(test.inputs[at : at + 4])
+        done = lambda result, error, at=at: answers.append((at, result, error))  # noqa: E731
+        client.async_infer("cnn", [tensor], done)
+    while len(answers) < 16:
+        time.sleep(0.01)
+    client.close()
+    for at, result, error in answers:
+        assert error is None
+        rows = result.as_numpy("logits")
+        np.testing.assert_allclose(rows, found.as_numpy("logits")[at : at + 4], atol=1e-4)
+
+
+def typed(images: np.ndarray, **changes: Any) -> Any:
+    """A request with typed contents; some fields changed."""
+    contents = changes.pop("contents", {"uint_contents": images.ravel().tolist()})
+    tensor = {"name": "images", "datatype": "UINT8", "shape": images.shape, "contents": contents}
+    known = {key: changes.pop(key) for key in list(changes) if key in tensor}
+    return service_pb2.ModelInferRequest(
+        **({"model_name": "cnn", "inputs": [tensor | known]} | changes)
+    )
+
+
+def plain_stubs_work(address: str) -> None:
+    test = mnist.load_test()
+    images = test.inputs[:3]
+    with grpc.insecure_channel(address) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        answer = stub.ModelInfer(typed(images, id="t"))
+        assert (answer.model_name, answer.model_version, answer.id) == ("cnn", "1", "t")
+        assert not answer.raw_output_contents
+        assert [output.name for output in answer.outputs] == ["logits", "probabilities"]
+        assert list(answer.outputs[1].shape) == [3, 10]
+        rows = np.array(answer.outputs[1].contents.fp32_contents).reshape(3, 10)
+        raw = typed(images, contents=None, raw_input_contents=[images.tobytes()])
+        again = stub.ModelInfer(raw)
+        assert not again.outputs[1].HasField("contents")
+        np.testing.assert_array_equal(
+            rows, np.frombuffer(again.raw_output_contents[1], "<f4").reshape(3, 10)
+        )
+        assert rows.argmax(axis=1).tolist() == test.targets[:3].tolist()
+        features = {"name": "features", "datatype": "FP32", "shape": [2, 10],
+                    "contents": {"fp32_contents": [0.5] * 20}}  # fmt: skip
+        linear = service_pb2.ModelInferRequest(model_name="linear", inputs=[features])
+        assert len(stub.ModelInfer(linear).outputs[0].contents.fp32_contents) == 2
+
+        def refused(call: Callable[[Message], Any], request: Message, code: Any, why: str) -> None:
+            with pytest.raises(grpc.RpcError) as caught:
+                call(request)
+            assert (caught.value.code(), why in caught.value.details()) == (code, True), caught
+
+        bad = Code.INVALID_ARGUMENT
+        pixels = images.ravel().tolist()
+        for request, code, why in (
+            (typed(images, model_name="nope"), Code.NOT_FOUND, "unknown model 'nope', known: "),
+            (typed(images, model_version="9"), Code.NOT_FOUND, "has no version '9'"),
+            (typed(images, name="pictures"), bad, "expected 'images' alone, given pictures"),
+            (typed(images, inputs=[]), bad, "expected 'images' alone, given none"),
+            (typed(images, datatype="FP32"), bad, "expected datatype UINT8, given FP32"),
+            (typed(images, shape=[3, 28, 28]), bad, "expected shape [batch, 28, 28, 1], given [3,"),
+            (typed(images, shape=[0, 28, 28, 1]), bad, "expected shape"),
+            (typed(images, shape=[2**62, 28, 28, 1]), bad, "values, given 2352"),
+            (typed(images, shape=[2, 28, 28, 1]), bad, "needs 1568 values, given 2352"),
+            (typed(images, contents={"uint_contents": [256, *pixels[1:]]}), bad, "0 to 255"),
+            (typed(images, contents={"int_contents": pixels}), bad,
+             "expected uint_contents alone, given int_contents"),
+            (typed(images, contents=None), bad, "expected uint_contents alone, given no contents"),
+            (typed(images, raw_input_contents=[b"x"]), bad,
+             "given uint_contents, raw_input_contents"),
+            (typed(images, contents=None, raw_input_contents=[b"x", b"y"]), bad,
+             "expected raw_input_contents alone, given raw_input_contents, raw_"),
+            (typed(images, contents=None, raw_input_contents=[b"x" * 99]), bad,
+             "needs 2352 bytes, given 99"),
+            (typed(images, outputs=[{"name": "y"}]), bad, "outputs: no 'y', known: logits"),
+        ):  # fmt: skip
+            refused(stub.ModelInfer, request, code, why)
+        features["contents"] = {"fp32_contents": [float("nan")] * 20}
+        nan = service_pb2.ModelInferRequest(model_name="linear", inputs=[features])
+        refused(stub.ModelInfer, nan, bad, "expected finite numbers")
+        refused(stub.ModelMetadata, service_pb2.ModelMetadataRequest(name="nope"), Code.NOT_FOUND,
+                "unknown model")  # fmt: skip
+        large = typed(images, contents=None, raw_input_contents=[bytes(16_000_001)])
+        refused(stub.ModelInfer, large, Code.RESOURCE_EXHAUSTED, "larger than max")
+        for method in (stub.ModelConfig, stub.RepositoryIndex):
+            request = {stub.ModelConfig: service_pb2.ModelConfigRequest()}.get(
+                method, service_pb2.RepositoryIndexRequest()
+            )
+            refused(method, request, Code.UNIMPLEMENTED, "Method not found")
+        damaged = channel.unary_unary(f"/{ours.SERVICE}/ModelInfer")
+        refused(damaged, b"\xff\xff", bad, "expected the message of inference.GRPCInferenceService")
+
+
+def decompression_is_bounded(address: str) -> None:
+    """A gigabyte of zeros that travels as a megabyte is refused."""
+    with grpc.insecure_channel(address, compression=grpc.Compression.Gzip) as channel:
+        call = channel.unary_unary(f"/{ours.SERVICE}/ModelInfer")
+        with pytest.raises(grpc.RpcError) as caught:
+            call(bytes(100_000_000))
+        assert caught.value.code() is Code.RESOURCE_EXHAUSTED, caught.value
+
+
+def health_is_told(address: str) -> None:
+    with grpc.insecure_channel(address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        for service in ("", ours.SERVICE):
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=service))
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.Check(health_pb2.HealthCheckRequest(service="nope"))
+        assert caught.value.code() is Code.NOT_FOUND
+        watched = stub.Watch(health_pb2.HealthCheckRequest(service="nope"))
+        assert next(watched).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+        watched.cancel()
+
+
+def main(address: str, http_address: str) -> None:
+    the_definitions_are_the_public_ones()
+    tritonclient_works(address, http_address)
+    plain_stubs_work(address)
+    decompression_is_bounded(address)
+    health_is_told(address)
+    print("all right")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,203 @@
+"""`zoo compare`, `zoo reproduce`, `zoo ship` and `--tensorboard`, on short real trainings."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from PIL import Image
+
+from zoo import cards, checkpoint
+from zoo.cards import Seeds
+from zoo.errors import UsageError
+from zoo.reproduce import summarise
+
+Cli = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, zoo_command: list[str]) -> dict[int, Path]:
+    """Logistic regression, 30 epochs, with three seeds."""
+    from zoo import registry, train
+
+    folder = tmp_path_factory.mktemp("seeds")
+    recipe = registry.get("logistic").recipe.replace(epochs=30)
+    return {
+        seed: train.train("logistic", recipe.replace(seed=seed), folder / f"seed-{seed}")
+        for seed in (1, 2, 3)
+    }
+
+
+def test_compare_shows_what_differs_and_what_came_out(
+    runs: dict[int, Path], zoo_cli: Cli, tmp_path: Path
+) -> None:
+    unfinished = tmp_path / "stopped"
+    unfinished.mkdir()
+    lines = (runs[1] / cards.LOG).read_text().splitlines(keepends=True)[:5]
+    (unfinished / cards.LOG).write_text("".join(lines))
+    shutil.copy(runs[1] / cards.PLAN, unfinished)
+    done = zoo_cli("compare", runs[1], runs[2], "logistic", unfinished, "--plot", "c.png")
+    assert done.exit_code == 0, done.stderr
+    head, *rows = (line.split() for line in done.stdout.splitlines())
+    assert head == "run model epochs seed test validation epoch seconds parameters".split()
+    assert [row[1:4] for row in rows] == [
+        ["logistic", "30", "1"], ["logistic", "30", "2"], ["logistic", "100", "1"],
+        ["logistic", "30", "1"],
+    ]  # fmt: skip
+    assert rows[2][0] == "logistic"
+    assert rows[2][4:6] == ["99.12", "%"]
+    assert rows[3][4] == "unfinished"
+    with Image.open("c.png") as image:
+        assert min(image.size) > 200
+
+    found = json.loads(zoo_cli("compare", runs[1], unfinished, "--json").stdout)
+    card = cards.read(runs[1])
+    assert found[0]["test"] == card.test["accuracy"]
+    assert found[0]["validation"] == card.validation["accuracy"]
+    assert found[0]["parameters"] == 31
+    assert found[0]["history"][card.training.epoch - 1] == card.validation["accuracy"]
+    assert found[1]["test"] is None
+    assert found[1]["history"] == found[0]["history"][:5]
+    assert found[1]["validation"] == max(found[1]["history"])
+
+
+def test_compare_takes_any_models(zoo_cli: Cli) -> None:
+    done = zoo_cli("compare", "linear", "cnn")
+    assert done.exit_code == 0
+    assert "R2 0.458" in done.stdout
+    assert "99.4" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "reason"),
+    [
+        (("nope",), 2, "unknown model 'nope'"),
+        (("linear", "cnn", "--plot", "x.png"), 2, "these runs have: accuracy, r2"),
+        (("torn",), 5, "torn/log.jsonl is no log of a training"),
+    ],
+)
+def test_compare_says_what_it_cannot(
+    args: tuple[str, ...], code: int, reason: str, zoo_cli: Cli, runs: dict[int, Path]
+) -> None:
+    shutil.copytree(runs[1], "torn")
+    Path("torn", cards.LOG).write_text('{"epoch": 1}\n')
+    done = zoo_cli("compare", *args)
+    assert done.exit_code == code
+    assert reason in done.stderr
+    assert not Path("x.png").exists()
+
+
+def test_the_seed_that_is_best_on_validation_ships_and_is_reproduced(
+    runs: dict[int, Path], zoo_cli: Cli
+) -> None:
+    done = zoo_cli("ship", *runs.values(), "--to", "shipped")
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout == "shipped\n"
+    card, of_runs = cards.read(Path("shipped")), [cards.read(run) for run in runs.values()]
+    cards.check(Path("shipped"), card)
+    values = tuple(each.test["accuracy"] for each in of_runs)
+    assert card.seeds is not None
+    assert card.seeds == Seeds(
+        metric="accuracy", seeds=(1, 2, 3), values=values, mean=statistics.mean(values),
+        std=statistics.stdev(values), shipped=card.recipe.seed,
+        why="best of 3 seeds on the validation split",
+    )  # fmt: skip
+    assert card.validation["accuracy"] == max(each.validation["accuracy"] for each in of_runs)
+    spread = f"(mean {100 * card.seeds.mean:.2f} +- {100 * card.seeds.std:.2f} over 3 seeds)"
+    assert (
+        f"{card.score} {spread}; seed {card.recipe.seed} ships" in zoo_cli("info", "shipped").stdout
+    )
+
+    done = zoo_cli("reproduce", "shipped", "--seeds", 2, "--json")
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["problem"] == ""
+    assert found["trials"][0]["seed"] == card.recipe.seed
+    assert [trial["weights"] for trial in found["trials"]] == ["the same bytes", ""]
+    assert all(trial["card"] == trial["measured"] for trial in found["trials"])
+    weights = Path("runs/reproduce", f"logistic-{card.recipe.seed}", cards.WEIGHTS)
+    assert weights.read_bytes() == Path("shipped", cards.WEIGHTS).read_bytes()
+
+    # a card that boasts, and weights of another machine: the runs there are taken as they are
+    boasts = cards.replace(card, seeds=None, test={**card.test, "accuracy": 0.999})
+    elsewhere = {**card.files, cards.WEIGHTS: "0" * 64}
+    training = msgspec.structs.replace(card.training, hardware="abacus")
+    cards.write(Path("shipped"), cards.replace(boasts, files=elsewhere, training=training))
+    done = zoo_cli("reproduce", "shipped")
+    assert done.exit_code == 5
+    assert "has ended before: taken as it is" in done.stderr
+    assert "is not within the published 99.90 %" in done.stderr
+    assert "other bytes: hardware abacus, here " in done.stdout
+    cards.write(Path("shipped"), cards.replace(card, files=elsewhere))
+    done = zoo_cli("reproduce", "shipped", "--seeds", 1)
+    assert done.exit_code == 5
+    assert "model.safetensors is not the shipped one's bytes" in done.stderr
+
+
+def test_a_folder_with_another_training_is_not_reproduced_into(
+    runs: dict[int, Path], zoo_cli: Cli
+) -> None:
+    shutil.copytree(runs[2], "runs/reproduce/logistic-1")
+    done = zoo_cli("reproduce", "logistic")
+    assert done.exit_code == 2
+    assert "runs/reproduce/logistic-1 holds another training than the card's" in done.stderr
+
+
+def test_a_sum_is_of_one_recipe_with_several_seeds(runs: dict[int, Path]) -> None:
+    with pytest.raises(UsageError, match="two or more finished runs, given 1"):
+        summarise([runs[1]])
+    with pytest.raises(UsageError, match="runs of one model and recipe, with another seed each"):
+        summarise([runs[1], runs[1]])
+    with pytest.raises(UsageError, match="runs of one model and recipe"):
+        summarise([runs[2], cards.locate("logistic")])
+
+
+def test_tensorboard_gets_each_epoch_once(zoo_process: Cli) -> None:
+    done = zoo_process("train", "logistic", "--epochs", 3, "--out", "run", "--tensorboard")
+    assert done.returncode == 0, done.stderr
+    (file,) = Path("run/tensorboard").iterdir()
+    assert file.name.startswith("events.out.tfevents.")
+    code = (
+        "from tensorboard.backend.event_processing.event_accumulator import EventAccumulator\n"
+        "import json; board = EventAccumulator('run/tensorboard').Reload()\n"
+        "tags = board.Tags()\n"
+        "print(json.dumps([tags['tensors'],"
+        " {tag: [[e.step, e.value] for e in board.Scalars(tag)] for tag in tags['scalars']}]))"
+    )
+    for files in (1, 2):
+        assert len(list(Path("run/tensorboard").iterdir())) == files
+        told = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        texts, scalars = json.loads(told.stdout)
+        assert texts == ["recipe/text_summary"]
+        assert set(scalars) == {
+            "loss", "lr", "images_per_second", "validation/accuracy", "validation/loss",
+        }  # fmt: skip
+        log = [json.loads(line) for line in Path("run/log.jsonl").read_text().splitlines()]
+        for name in ("loss", "lr"):
+            assert scalars[name] == [[line["epoch"], pytest.approx(line[name])] for line in log]
+        if files == 1:  # back to the checkpoint before: its epochs are trained and written again
+            Path("run", checkpoint.NAME).unlink()
+            assert checkpoint.load(Path("run"))[0].step < 18
+            assert zoo_process("train", "--resume", "run", "--tensorboard").returncode == 0
+
+
+def test_without_tensorboard_the_extra_is_named(
+    zoo_cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    monkeypatch.delitem(sys.modules, "torch.utils.tensorboard")
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    done = zoo_cli("train", "logistic", "--out", "run", "--tensorboard")
+    assert done.exit_code == 1
+    assert "pip install 'torch-tutorial-zoo[tensorboard]'" in done.stderr
+    assert not Path("run").exists()

@@ -1,0 +1,211 @@
+"""`zoo train` under torchrun: real processes over loopback, the weights of one process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.numpy import load_file
+from test_train import step_of, wait_for
+
+import zoo
+from zoo import cards, checkpoint
+from zoo.distributed import Workers
+from zoo.errors import UsageError
+
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+
+
+#: The command line, with a checkpoint after every epoch.
+ZOO = "import cli; from zoo import train; train.CHECKPOINT_EVERY = -1; cli.main()"
+
+
+def torchrun(*args: object, restarts: int = 0) -> subprocess.Popen[str]:
+    """Start `torchrun --nproc-per-node 2 ... zoo ...`; its stderr goes to the file `said`."""
+    Path("zoo_script.py").write_text(ZOO)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", "--max-restarts", str(restarts), "zoo_script.py"]
+    with open("said", "w") as said:
+        return subprocess.Popen(
+            [*command, *map(str, args)],
+            stdout=subprocess.PIPE, stderr=said, text=True, env=os.environ | ENVIRONMENT,
+        )  # fmt: skip
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Wait for its end; return exit code, stdout and what the zoo said on stderr."""
+    out, _ = process.communicate(timeout=200)
+    return process.returncode, out, Path("said").read_text()
+
+
+def worker(process: subprocess.Popen[str], rank: int) -> int:
+    """The process number of a worker."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for child in children:
+        if f"\0RANK={rank}\0".encode() in Path(f"/proc/{child}/environ").read_bytes():
+            return int(child)
+    raise AssertionError(f"no worker {rank} among {children}")
+
+
+def largest_difference(run: Path, other: Path) -> float:
+    one, two = (load_file(each / cards.WEIGHTS) for each in (run, other))
+    assert one.keys() == two.keys()
+    return max(float(abs(one[name] - two[name]).max()) for name in one)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        pytest.param(("softmax", "--epochs", 1, "--batch-size", 1100), id="softmax, 50 steps"),
+        pytest.param(
+            ("logistic", "--epochs", 25, "--batch-size", 340, "--set", "clip_norm=0.1"),
+            id="logistic, 50 steps, every second of one row",
+        ),
+        pytest.param(
+            ("cnn", "--epochs", 1, "--batch-size", 5500, "--set", "optimizer=sgd"),
+            id="cnn, augmented, 10 steps",
+        ),
+    ],
+)
+def test_two_workers_train_the_weights_of_one_process(
+    recipe: tuple[object, ...], zoo_process: Callable[..., Any]
+) -> None:
+    alone = zoo_process("train", *recipe, "--set", "keep=last", "--out", "alone", **ENVIRONMENT)
+    assert alone.returncode == 0, alone.stderr
+    code, out, said = ended(torchrun("train", *recipe, "--set", "keep=last", "--out", "run"))
+    assert code == 0, said
+    assert out == "run\n", "worker 0 alone prints"
+    assert said.count("train ") == 1
+    assert said.count(", bundle in run") == 1
+    assert largest_difference(Path("run"), Path("alone")) < 1e-6
+    steps = [checkpoint.load(Path(run))[0].step for run in ("alone", "run")]
+    assert steps[0] == steps[1] == (10 if recipe[0] == "cnn" else 50)
+    cards_found = [cards.read(Path(run)) for run in ("alone", "run")]
+    assert cards_found[0].test["accuracy"] == pytest.approx(cards_found[1].test["accuracy"], 1e-3)
+    assert sum(map(sum, cards_found[1].confusion)) == cards_found[1].dataset.test
+    command = cards_found[1].training.command
+    assert command.startswith(f"torchrun --nproc-per-node 2 --no-python zoo train {recipe[0]} ")
+    logs = [
+        json.loads(Path(run, "log.jsonl").read_text().splitlines()[-1]) for run in ("alone", "run")
+    ]
+    assert logs[0]["loss"] == pytest.approx(logs[1]["loss"], rel=1e-5)
+
+
+LONG = ("train", "softmax", "--epochs", 3, "--batch-size", 1000)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted training by two workers."""
+    folder = tmp_path_factory.mktemp("whole")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        code, _, said = ended(torchrun(*LONG, "--out", folder / "run"))
+    finally:
+        os.chdir(before)
+    assert code == 0, said
+    return folder / "run"
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_worker_is_replaced_and_the_training_ends_as_it_would_have(
+    rank: int, whole: Path
+) -> None:
+    process = torchrun(*LONG, restarts=1)  # the folder is the default one: runs/softmax
+    run = Path("runs/softmax")
+    wait_for(lambda: step_of(run) > 0)
+    os.kill(worker(process, rank), signal.SIGKILL)
+    code, out, said = ended(process)
+    assert code == 0, said
+    assert out == "runs/softmax\n"
+    assert said.count("train softmax on cpu into runs/softmax") == 2
+    assert not (run / "../softmax-2").exists()
+    assert (run / cards.WEIGHTS).read_bytes() == (whole / cards.WEIGHTS).read_bytes()
+
+
+def test_a_lost_worker_ends_the_run_with_a_clear_message(whole: Path) -> None:
+    process = torchrun(*LONG, "--out", "run")
+    wait_for(lambda: step_of(Path("run")) > 0)
+    os.kill(worker(process, 1), signal.SIGKILL)
+    code, out, said = ended(process)
+    assert code == 1
+    assert out == ""
+    (line,) = (line for line in said.splitlines() if line.startswith("zoo: "))
+    assert line.startswith("zoo: worker 0 of 2: another worker is lost")
+    assert "zoo train --resume run" in line
+    code, out, said = ended(torchrun("train", "--resume", "run"))
+    assert (code, out) == (0, "run\n"), said
+    assert (Path("run") / cards.WEIGHTS).read_bytes() == (whole / cards.WEIGHTS).read_bytes()
+
+
+@pytest.mark.parametrize("to", ["torchrun", "worker 1"])
+def test_a_stop_signal_stops_all_workers_at_the_same_step(to: str, whole: Path) -> None:
+    process = torchrun(*LONG, "--out", "run")
+    wait_for(lambda: step_of(Path("run")) >= 0)
+    time.sleep(0.3)
+    os.kill(process.pid if to == "torchrun" else worker(process, 1), signal.SIGTERM)
+    code, out, said = ended(process)
+    assert code != 0
+    assert out == ""
+    assert said.count("zoo: interrupted at step ") == 1, said
+    step = step_of(Path("run"))
+    assert f"interrupted at step {step} of 165" in said
+    assert step % 8 == 0
+    if to == "torchrun":
+        code, _, said = ended(torchrun("train", "--resume", "run"))
+        assert code == 0, said
+        assert (Path("run") / cards.WEIGHTS).read_bytes() == (whole / cards.WEIGHTS).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("args", "reason"),
+    [
+        (("softmax", "--engine", "numpy"), "engine 'numpy' trains in one process"),
+        (("sofmax",), "unknown model 'sofmax'. Did you mean 'softmax'?"),
+        (("linear", "--lr", "10"), "diverged in epoch"),
+    ],
+)
+def test_an_error_that_all_workers_meet_is_told_once(args: tuple[str, ...], reason: str) -> None:
+    code, out, said = ended(torchrun("train", *args, "--out", "run"))
+    assert code == 1
+    assert out == ""
+    (line,) = (line for line in said.splitlines() if line.startswith("zoo: "))
+    assert reason in line
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+@pytest.mark.parametrize("rows", [1, 2, 4, 57, 128])
+def test_shares_are_each_row_once_and_their_weights_the_mean(rows: int, count: int) -> None:
+    losses = torch.arange(1.0, rows + 1)
+    seen, total = [], 0.0
+    for rank in range(count):
+        mine, weight = Workers(torch.device("cpu"), rank, count, alone=False).share(rows)
+        assert len(losses[mine]) > 0
+        total += weight * float(losses[mine].mean())
+        seen += losses[mine].tolist() if weight else []
+    assert seen == losses.tolist()
+    assert total / count == pytest.approx(float(losses.mean()))
+
+
+def test_batch_normalisation_needs_one_process_or_cuda() -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    assert Workers(torch.device("cpu")).wrap(network) is network
+    with pytest.raises(UsageError, match="Sequential has batch normalisation"):
+        Workers(torch.device("cpu"), 0, 2, alone=False).wrap(network)
+
+
+def test_alone_nothing_is_shared() -> None:
+    alone = Workers(torch.device("cpu"))
+    assert alone.share(57) == (slice(None), 1.0)
+    assert (alone.any(True), alone.any(False), alone.stop(True, 3)) == (True, False, True)
+    assert zoo.card("cnn").training.command == "zoo train cnn"

@@ -1,0 +1,104 @@
+"""Runs side by side: what was set otherwise, and what came out. No torch.
+
+zoo compare runs/cnn runs/cnn-2
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from zoo import cards
+from zoo.cards import figure
+from zoo.errors import UsageError, VerificationError
+
+
+class Row(NamedTuple):
+    """One run: `test` and `parameters` are None, and `epoch` is the best so far, until it ends."""
+
+    run: str
+    model: str
+    recipe: dict[str, Any]
+    metric: str
+    test: float | None
+    validation: float | None
+    epoch: int | None
+    seconds: float
+    parameters: int | None
+    #: The validation metric after each epoch.
+    history: list[float]
+
+
+def read(name: str) -> Row:
+    """Read a bundle, by name or path, or a run that goes on or was stopped.
+
+    Raises:
+        UsageError: there is no such bundle or run. VerificationError: its card or log is damaged.
+    """
+    path = Path(name)
+    plan = None if (path / cards.CARD).exists() else cards.plan(path)
+    if plan is None:
+        path = cards.locate(name)
+    log = path / cards.LOG
+    try:
+        lines = log.read_bytes().splitlines() if log.exists() else []
+        epochs: list[dict[str, Any]] = [msgspec.json.decode(line) for line in lines]
+        metric = next(
+            (m for m in ("accuracy", "r2") if epochs and m in epochs[0]["validation"]), ""
+        )
+        history = [float(epoch["validation"][metric]) for epoch in epochs]
+        seconds = sum(float(epoch["seconds"]) for epoch in epochs)
+    except (msgspec.DecodeError, KeyError, TypeError):
+        raise VerificationError(f"{log} is no log of a training") from None
+    if plan is None:
+        card = cards.read(path)
+        return Row(
+            name, card.name, msgspec.structs.asdict(card.recipe), card.metric,
+            card.test[card.metric], card.validation[card.metric], card.training.epoch,
+            card.training.seconds, card.parameters, history,
+        )  # fmt: skip
+    best = max(history, default=None)
+    epoch = None if best is None else history.index(best) + 1
+    recipe = msgspec.structs.asdict(plan.recipe)
+    return Row(name, plan.model, recipe, metric, None, best, epoch, seconds, None, history)
+
+
+def differing(rows: list[Row]) -> list[str]:
+    """Return the recipe's fields that are not the same in all runs."""
+    return [name for name in rows[0].recipe if len({row.recipe[name] for row in rows}) > 1]
+
+
+def table(rows: list[Row]) -> list[list[str]]:
+    """Return the comparison as text, its head first."""
+    fields = differing(rows)
+    found = [["run", "model", *fields, "test", "validation", "epoch", "seconds", "parameters"]]
+    for row in rows:
+        test, validation = (
+            "" if value is None else figure(row.metric, value)
+            for value in (row.test, row.validation)
+        )
+        found.append(
+            [
+                row.run, row.model, *(f"{row.recipe[name]}" for name in fields),
+                test or "unfinished", validation, f"{row.epoch or ''}", f"{row.seconds:.1f}",
+                "" if row.parameters is None else f"{row.parameters:,}",
+            ]
+        )  # fmt: skip
+    return found
+
+
+def plot(rows: list[Row], path: Path) -> None:
+    """Draw the validation metric of each run over its epochs.
+
+    Raises:
+        UsageError: the runs have no epoch yet, or not the same metric.
+    """
+    known = {row.metric for row in rows if row.history}
+    if len(known) != 1:
+        given = ", ".join(sorted(known)) or "none yet"
+        raise UsageError(f"--plot draws one validation metric, these runs have: {given}")
+    from zoo import plots
+
+    plots.validation({row.run: row.history for row in rows}, path, known.pop())
