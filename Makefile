@@ -1,6 +1,6 @@
 # Everything sets itself up: a fresh machine needs Python 3.11 or newer, and make.
 #   make demo    train a CNN, export it, prove the export, read real digits, write a report
-#   make test    the tests
+#   make test    the tests; make test-all: those too that train in several processes
 #   make check   ruff and mypy
 #   make weights train and measure the eight shipped models again
 PYTHON ?= python3
@@ -9,13 +9,16 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 MODELS := linear logistic softmax cnn googlenet resnet rnn rnn_cell
 
-.PHONY: demo test check weights tables pins clean
+.PHONY: demo test test-all check weights tables pins clean
 
 demo: $(READY)
 	$(BIN)/zoo demo
 
 test: $(READY)
 	$(BIN)/python -m pytest -q
+
+test-all: $(READY)
+	$(BIN)/python -m pytest -q -m ""
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -97,6 +97,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, start: Callable[..., Any]) -
     return (run / cards.WEIGHTS).read_bytes()
 
 
+@pytest.mark.slow
 def test_killed_at_twenty_random_moments(
     tmp_path: Path, start: Callable[..., Any], whole: bytes
 ) -> None:

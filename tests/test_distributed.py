@@ -62,6 +62,7 @@ def largest_difference(run: Path, other: Path) -> float:
     return max(float(abs(one[name] - two[name]).max()) for name in one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "recipe",
     [
@@ -117,6 +118,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_worker_is_replaced_and_the_training_ends_as_it_would_have(
     rank: int, whole: Path
@@ -128,11 +130,12 @@ def test_a_killed_worker_is_replaced_and_the_training_ends_as_it_would_have(
     code, out, said = ended(process)
     assert code == 0, said
     assert out == "runs/softmax\n"
-    assert said.count("train softmax on cpu into runs/softmax") == 2
+    assert said.count("train softmax on cpu x 2 into runs/softmax") == 2
     assert not (run / "../softmax-2").exists()
     assert (run / cards.WEIGHTS).read_bytes() == (whole / cards.WEIGHTS).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_lost_worker_ends_the_run_with_a_clear_message(whole: Path) -> None:
     process = torchrun(*LONG, "--out", "run")
     wait_for(lambda: step_of(Path("run")) > 0)
@@ -148,6 +151,7 @@ def test_a_lost_worker_ends_the_run_with_a_clear_message(whole: Path) -> None:
     assert (Path("run") / cards.WEIGHTS).read_bytes() == (whole / cards.WEIGHTS).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", ["torchrun", "worker 1"])
 def test_a_stop_signal_stops_all_workers_at_the_same_step(to: str, whole: Path) -> None:
     process = torchrun(*LONG, "--out", "run")

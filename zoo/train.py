@@ -166,7 +166,8 @@ def _train(
         log = b"".join(msgspec.json.encode(line) + b"\n" for line in at.history)
         write_atomic(run / cards.LOG, log)
 
-    print(f"train {entry.name} on {device} into {run}", file=sys.stderr)
+    shared = "" if workers.alone else f" x {workers.count}"
+    print(f"train {entry.name} on {device}{shared} into {run}", file=sys.stderr)
     saved_at = time.monotonic()
     workers.any(False)  # all have read the checkpoint before the first writes one
     save()  # an output that cannot be written is known before the first step
