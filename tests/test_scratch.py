@@ -350,6 +350,20 @@ def compare_loss(
     agree(ours.backward(), leaf.grad, tolerance)
 
 
+class Distillation(nn.Module):
+    """Torch's words for `zoo.scratch.DistillationLoss`."""
+
+    def __init__(self, reduction: str, temperature: float) -> None:
+        super().__init__()
+        self.divergence, self.temperature = nn.KLDivLoss(reduction=reduction), temperature
+
+    def forward(self, logits: torch.Tensor, teachers: torch.Tensor) -> torch.Tensor:
+        ours = (logits / self.temperature).log_softmax(dim=1)
+        known = (teachers / self.temperature).softmax(dim=1)
+        divergence: torch.Tensor = self.divergence(ours, known)
+        return divergence * self.temperature**2
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_losses(reduction: str) -> None:
     @many
@@ -369,6 +383,11 @@ def test_losses(reduction: str) -> None:
         compare_loss(*(one(**how) for one in entropy), x, kinds)
         smooth: dict[str, Any] = how | {"label_smoothing": smoothing}
         compare_loss(scratch.CrossEntropyLoss(**smooth), nn.CrossEntropyLoss(**smooth), x, kinds)
+        heat = 1 + 3 * smoothing
+        divergence = {"mean": "batchmean"}.get(reduction, reduction)
+        compare_loss(
+            scratch.DistillationLoss(reduction, heat), Distillation(divergence, heat), x, values
+        )
 
     check()
 

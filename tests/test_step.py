@@ -30,6 +30,8 @@ def test_ten_steps_by_hand_are_those_of_torch(name: str, optimizer: str) -> None
     entry = registry.get(name)
     data = datasets.load(entry.dataset)
     recipe = Recipe(epochs=1, weight_decay=0.02, clip_norm=0.5).replace(optimizer=optimizer)
+    if entry.dataset == "mnist" and optimizer == "adamw":
+        recipe = recipe.replace(teacher="cnn")
     losses, weights = {}, {}
     for engine in ("torch", "numpy"):
         torch.manual_seed(1)

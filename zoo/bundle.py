@@ -89,6 +89,7 @@ def finish(
             else hardware.processor(),
             threads=torch.get_num_threads(),
             versions=hardware.versions(*PACKAGES),
+            teacher=at.teacher,
         ),
         files={name: sha256(run / name) for name in (cards.WEIGHTS, cards.ONNX)},
         licence="Apache-2.0",

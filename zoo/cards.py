@@ -33,7 +33,7 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
     test: int
 
 
-class Training(Struct, frozen=True, forbid_unknown_fields=True):
+class Training(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How the weights came about; `command` makes them again."""
 
     command: str
@@ -45,6 +45,8 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
     hardware: str
     threads: int
     versions: dict[str, str]
+    #: The SHA-256 of the weights of the recipe's teacher.
+    teacher: str = ""
 
 
 class Parity(Struct, frozen=True, forbid_unknown_fields=True):

@@ -50,6 +50,8 @@ class Progress(Struct, kw_only=True, forbid_unknown_fields=True):
 
     model: str
     recipe: Recipe
+    #: The SHA-256 of its teacher's weights; "" without one.
+    teacher: str = ""
     #: Optimizer steps done, in all.
     step: int = 0
     #: Of the current epoch so far: the sum of the batch losses, and the training seconds.

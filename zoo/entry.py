@@ -79,6 +79,12 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     schedule: Literal["constant", "onecycle"] = "onecycle"
     warmup: Fraction = 0.25
     label_smoothing: Fraction = 0.0
+    #: A trained classifier, by name or path, from whose answers to learn: see `zoo.teacher`.
+    teacher: str = ""
+    #: Both sides' logits are divided by it before their softmax.
+    temperature: Annotated[float, Meta(gt=0)] = 2.0
+    #: The teacher's part of the loss, the labels have the rest.
+    distillation: Annotated[float, Meta(ge=0, le=1)] = 0.9
     #: Largest gradient norm; 0 leaves gradients as they are.
     clip_norm: NotNegative = 0.0
     #: Decay of the exponential moving average of the weights; 0 switches it off.
@@ -90,6 +96,8 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     shear: NotNegative = 0.0
     #: Standard deviation, in pixels, of a smooth random displacement field.
     elastic: NotNegative = 0.0
+    #: Of the layers' arithmetic; bf16: torch's autocast, fast where the processor or GPU has it.
+    precision: Literal["fp32", "bf16"] = "fp32"
     #: What takes the steps: torch, or the layers, losses and optimizers by hand in NumPy.
     engine: Literal["torch", "numpy"] = "torch"
     #: Which epoch's weights are kept: the best on the validation split, or the last.

@@ -99,8 +99,11 @@ def table(found: Verdict) -> list[list[str]]:
 
 
 def _train(card: Card, seed: int, run: Path, device: str) -> Path:
+    import torch
+
     from zoo import checkpoint, train
 
+    torch.set_num_threads(card.training.threads)  # sums are added up in parts, one a thread
     recipe = card.recipe.replace(seed=seed)
     plan = cards.plan(run)
     if plan is not None and plan != Plan(card.name, recipe):
@@ -116,7 +119,9 @@ def _train(card: Card, seed: int, run: Path, device: str) -> Path:
 def _elsewhere(card: Card, again: Card) -> str:
     """Say in what the machine of the card differs from this one."""
     there, here = (
-        {"device": each.device, "hardware": each.hardware, "threads": each.threads} | each.versions
+        {"device": each.device, "hardware": each.hardware, "threads": each.threads}
+        | {"teacher": each.teacher}
+        | each.versions
         for each in (card.training, again.training)
     )
     return ", ".join(

@@ -10,9 +10,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo import checkpoint
+from zoo import checkpoint, scratch
 from zoo.entry import Entry, Recipe, Spec
-from zoo.scratch import SGD, AdamW, BCEWithLogitsLoss, CrossEntropyLoss, Loss, MSELoss, make
+from zoo.errors import UsageError
+from zoo.scratch import (
+    SGD,
+    AdamW,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    DistillationLoss,
+    Loss,
+    MSELoss,
+    make,
+)
+from zoo.teacher import Teacher, check
 
 
 class Step(Protocol):
@@ -34,21 +45,33 @@ class Step(Protocol):
 def step(network: nn.Module, entry: Entry, spec: Spec, classes: int, recipe: Recipe) -> Step:
     """Return the step of the recipe's engine; both move the weights of `network`."""
     if recipe.engine == "torch":
-        return _Autograd(network, entry, recipe)
+        return _Autograd(network, entry, spec, classes, recipe)
+    if recipe.precision != "fp32":
+        raise UsageError(f"engine 'numpy' computes in fp32, given precision {recipe.precision!r}")
     return _ByHand(network, entry, spec, classes, recipe)
 
 
 class _Autograd:
-    def __init__(self, network: nn.Module, entry: Entry, recipe: Recipe) -> None:
+    def __init__(
+        self, network: nn.Module, entry: Entry, spec: Spec, classes: int, recipe: Recipe
+    ) -> None:
         self._network, self._clip = network, recipe.clip_norm
+        self._half = recipe.precision == "bf16"
+        self._teacher: Teacher | None = None
+        if recipe.teacher:
+            device = next(network.parameters()).device
+            self._teacher = Teacher(recipe, spec, classes, device)
         self._criterion = _criterion(entry, recipe)
         self._optimizer = _optimizer(network, recipe)
 
     def __call__(self, x: Tensor, y: Tensor, lr: float, weight: float = 1.0) -> Tensor:
         for group in self._optimizer.param_groups:
             group["lr"] = lr
-        outputs = self._network(x)  # forward
-        loss = self._criterion(outputs, y)  # loss
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self._half):
+            outputs = self._network(x).float()  # forward
+            loss = self._criterion(outputs, y)  # loss
+            if self._teacher:
+                loss = self._teacher.loss(loss, outputs, x)
         if weight != 1.0:
             loss = loss * weight
         self._optimizer.zero_grad()  # zero the gradients
@@ -106,6 +129,11 @@ class _ByHand:
             parameter.data = theirs[name].detach().numpy()
         self._layers.train()
         self._criterion: Loss = CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+        self._teacher, self._share = None, recipe.distillation
+        if recipe.teacher:
+            check(recipe, spec, classes)
+            self._teacher = scratch.build(recipe.teacher)
+            self._distillation = DistillationLoss(temperature=recipe.temperature)
         if entry.task != "classification":
             self._criterion = MSELoss() if entry.task == "regression" else BCEWithLogitsLoss()
         self._parameters = list(self._layers.parameters())
@@ -128,9 +156,15 @@ class _ByHand:
             targets = targets.astype(np.float32)[:, np.newaxis]
         outputs = self._layers(x.numpy())  # forward
         loss = self._criterion(outputs, targets)  # loss
+        if self._teacher is not None:
+            known = self._distillation(outputs, self._teacher(x.numpy()))
+            loss = self._share * known + (1 - self._share) * loss
         for optimizer in self._optimizers:
             optimizer.zero_grad()  # zero the gradients
-        self._layers.accumulate(self._criterion.backward())  # backward
+        gradient = self._criterion.backward()
+        if self._teacher is not None:
+            gradient = self._share * self._distillation.backward() + (1 - self._share) * gradient
+        self._layers.accumulate(gradient)  # backward
         if self._clip:
             self._clip_norm()
         for optimizer in self._optimizers:

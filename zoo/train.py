@@ -26,7 +26,18 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from zoo import augment, bundle, cards, checkpoint, datasets, distributed, metrics, registry
+from zoo import (
+    augment,
+    bundle,
+    cards,
+    checkpoint,
+    datasets,
+    distributed,
+    hardware,
+    metrics,
+    registry,
+    teacher,
+)
 from zoo.cards import Plan
 from zoo.checkpoint import EpochLog, Progress
 from zoo.datasets import Dataset
@@ -105,6 +116,14 @@ def _start(
         if distributed.launched():
             raise UsageError("engine 'numpy' trains in one process: start it without torchrun")
         device = "cpu"
+    learns_from = teacher.weights(at.recipe)
+    if at.teacher not in ("", learns_from):
+        raise UsageError(
+            f"{run} learns from the {at.recipe.teacher!r} with weights {at.teacher[:12]}..., "
+            f"here they are {learns_from[:12]}...: train anew"
+        )
+    at.teacher = learns_from
+    hardware.keep_freed_memory()
     with distributed.workers(device, run) as workers:
         folder = run / "tensorboard" if tensorboard and workers.rank == 0 else None
         with board(folder, at) as tell:

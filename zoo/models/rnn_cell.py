@@ -18,6 +18,7 @@ class RNNCell(nn.Module):
         super().__init__()
         self.hidden_size = 128
         self.cell = nn.RNNCell(channels * size, self.hidden_size)
+        nn.init.orthogonal_(self.cell.weight_hh)  # as in zoo.models.rnn
         self.fc = nn.Linear(self.hidden_size, classes)
 
     def forward(self, x: Tensor) -> Tensor:

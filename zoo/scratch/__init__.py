@@ -28,6 +28,7 @@ from zoo.scratch.loss import (
     BCELoss,
     BCEWithLogitsLoss,
     CrossEntropyLoss,
+    DistillationLoss,
     Loss,
     MSELoss,
     NLLLoss,
@@ -42,6 +43,7 @@ __all__ = [  # noqa: RUF022 - by family
     "Dropout", "ReLU", "Tanh", "Sigmoid", "LogSoftmax", "RNN", "RNNCell",
     "Sequential", "Add", "Concat", "Identity", "Flatten",
     "Loss", "MSELoss", "BCELoss", "BCEWithLogitsLoss", "NLLLoss", "CrossEntropyLoss",
+    "DistillationLoss",
     "SGD", "AdamW",
     "build", "make", "Pipeline",
 ]  # fmt: skip

@@ -6,10 +6,12 @@
                        = 1/K sum max(o, 0) - o t + log(1 + e^-|o|), which cannot overflow
     NLLLoss            L = -1/K sum_n l[n, t_n]                      dl = -1/K at [n, t_n], else 0
     CrossEntropyLoss   L = -1/K sum_n sum_c q[n,c] log s[n,c]        do = (s - q) / K
+    DistillationLoss   L = T^2/K sum_n sum_c q[n,c] log (q / s)[n,c] do = T (s - q) / K
 
 o, p, l: outputs, floats of any shape, or [N, C]; t: targets of the outputs' shape, or class numbers
 [N]. K: with reduction "mean" the number of elements (MSE, BCE) or of rows N, with "sum" 1.
-s = softmax(o) over the classes; q = (1 - e) onehot(t) + e / C with label smoothing e.
+s = softmax(o) over the classes; q = (1 - e) onehot(t) + e / C with label smoothing e. Distillation
+has s = softmax(o / T) and q = softmax(t / T), of a teacher's logits t, at temperature T.
 
     loss = criterion(outputs, targets)          a float
     doutputs = criterion.backward()             the outputs' shape and dtype
@@ -159,4 +161,30 @@ class CrossEntropyLoss(NLLLoss):
         slope = np.exp(log_softmax(outputs))
         slope[np.arange(len(outputs)), targets] -= 1 - self.smoothing
         slope -= self.smoothing / outputs.shape[1]
+        return slope
+
+
+class DistillationLoss(Loss):
+    """Kullback-Leibler divergence from a teacher's logits [N, C], the targets, at a temperature.
+
+    Source: G. Hinton, O. Vinyals, J. Dean, Distilling the Knowledge in a Neural Network, 2015.
+    """
+
+    def __init__(self, reduction: str = "mean", temperature: float = 1.0) -> None:
+        super().__init__(reduction)
+        self.temperature = temperature
+
+    def _divisor(self, outputs: Array) -> int:
+        return len(outputs) if self.reduction == "mean" else 1
+
+    def _logs(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
+        return log_softmax(outputs / self.temperature), log_softmax(targets / self.temperature)
+
+    def _sum(self, outputs: Array, targets: Array) -> float:
+        ours, teachers = self._logs(outputs, targets)
+        return self.temperature**2 * float((np.exp(teachers) * (teachers - ours)).sum())
+
+    def _slope(self, outputs: Array, targets: Array) -> Array:
+        ours, teachers = self._logs(outputs, targets)
+        slope: Array = self.temperature * (np.exp(ours) - np.exp(teachers))
         return slope
