@@ -44,6 +44,7 @@ class Engine(StrEnum):
     onnx = "onnx"
     torch = "torch"
     numpy = "numpy"
+    openvino = "openvino"
 
 
 class SessionEngine(StrEnum):
@@ -51,6 +52,7 @@ class SessionEngine(StrEnum):
 
     onnx = "onnx"
     numpy = "numpy"
+    openvino = "openvino"
 
 
 class StepEngine(StrEnum):
@@ -66,6 +68,21 @@ class Inversion(StrEnum):
     auto = "auto"
     yes = "yes"
     no = "no"
+
+
+class Precision(StrEnum):
+    """Of an exported network's weights and arithmetic."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+    int8 = "int8"
+
+
+class Preprocess(StrEnum):
+    """Where an exported file's input is normalised."""
+
+    graph = "graph"
+    none = "none"
 
 
 class ExportFormat(StrEnum):
@@ -219,8 +236,11 @@ def info(model: Bundle, json: Json = False) -> None:
     if json:
         _print_json(card)
         return
+    idle = () if card.recipe.teacher else ("temperature", "distillation")
     recipe = {
-        name: value for name, value in cards.as_json(card)["recipe"].items() if value not in (0, "")
+        name: value
+        for name, value in cards.as_json(card)["recipe"].items()
+        if value not in (0, "") and name not in idle
     }
     training, parity = card.training, card.parity
     lines = {
@@ -464,13 +484,30 @@ def evaluate(
 def export(
     model: Bundle,
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "-o",
             "--output",
             metavar="PATH",
-            help="The file, or triton's folder.  [default: MODEL.onnx, models]",
+            help="The file; DIR/: a whole bundle; or triton's folder.  "
+            "[default: MODEL.onnx, MODEL-int8.onnx, models]",
         ),
+    ] = None,
+    precision: Annotated[
+        Precision, typer.Option(help="int8: static QDQ, calibrated on training rows.")
+    ] = Precision.fp32,
+    opset: Annotated[
+        int | None, typer.Option(help="15 to 26.  [default: 20; 21 for tables in int8]")
+    ] = None,
+    batch: Annotated[
+        str, typer.Option(metavar="N|dynamic", help="Rows that the file takes.")
+    ] = "dynamic",
+    preprocess: Annotated[
+        Preprocess, typer.Option(help="none: the input is normalised float32 NCHW already.")
+    ] = Preprocess.graph,
+    test_vectors: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the file there, with test_data_set_0 to 3."),
     ] = None,
     form: Annotated[
         ExportFormat, typer.Option("--format", help="triton: the bundle in a model repository.")
@@ -484,17 +521,33 @@ def export(
         from zoo.triton import repository
 
         kind = "gpu" if gpu else "cpu"
-        print(repository([model], output or Path("models"), kind=kind)[0])
+        print(repository([model], Path(output or "models"), kind=kind)[0])
         return
+    if test_vectors and output:
+        raise UsageError("--test-vectors DIR has the file in it: leave out -o")
+    if batch != "dynamic" and not batch.isdecimal():
+        raise UsageError(f"--batch {batch}: expected a number of rows, or dynamic")
     bundle = cards.locate(model)
     with needs_extra("train", "zoo export"):
         from zoo.export import export_bundle
-    path = output or Path(f"{cards.read(bundle).name}.onnx")
-    parity = export_bundle(bundle, path)
-    print(path)
+        from zoo.variants import Variant
+    rows = None if batch == "dynamic" else int(batch)
+    variant = Variant(precision.value, opset, rows, preprocess.value)
+    card = cards.read(bundle)
+    suffix = "" if precision is Precision.fp32 else f"-{precision.value}"
+    to = test_vectors or output or f"{card.name}{suffix}.onnx"
+    measured = export_bundle(bundle, to, variant, vectors=test_vectors is not None)
+    print(Path(to))
+    scores = ""
+    if precision is not Precision.fp32:
+        score, torch = (
+            cards.figure(card.metric, found[card.metric])
+            for found in (measured.test, measured.fp32)
+        )
+        scores = f"{precision.value} {score}, in torch {torch}; "
     print(
-        f"largest difference from torch {parity.max_abs_difference:.1e}, same top-1 on "
-        f"{parity.same_top1:,} of {parity.samples:,} test rows",
+        f"{scores}largest difference from torch {measured.max_abs_difference:.1e}, same top-1 on "
+        f"{measured.same_top1:,} of {measured.samples:,} test rows",
         file=sys.stderr,
     )
 
@@ -673,6 +726,7 @@ def benchmark(
         list[str] | None,
         typer.Argument(help="Names or paths of bundles.  [default: all shipped models]"),
     ] = None,
+    engine: Annotated[SessionEngine, typer.Option(help="What runs it.")] = SessionEngine.onnx,
     device: Annotated[
         SessionDevice, typer.Option(help="auto measures every device that is there.")
     ] = SessionDevice.auto,
@@ -698,6 +752,7 @@ def benchmark(
         device.value,
         batch or bench.BATCHES,
         seconds,
+        engine=engine.value,
         threads=threads,
         graphs=cuda_graphs,
         fp16=fp16,
@@ -706,7 +761,7 @@ def benchmark(
         with needs_extra("train", "--plot"):
             bench.plot(found, plot)
     if json:
-        _print_json(bench.report(found))
+        _print_json(bench.report(found, engine.value))
         return
     print(f"{'model':<12}{'device':<8}{'batch':>6}{'rows/s':>14}{'p50 ms':>10}{'p99 ms':>10}")
     for each in found:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import variants
 
 from zoo import cards
 
@@ -79,9 +80,15 @@ def table(header: tuple[str, ...], *, zh: bool) -> str:
         size = (bundle / cards.ONNX).stat().st_size
         lines.append(
             f"| `{name}` | {card.lesson if zh else card.title} | {card.parameters:,} | "
-            f"{card.score} | {size / 1000:,.0f} kB | {speeds[name]['median']:,} |"
+            f"{_mean(card)} | {size / 1000:,.0f} kB | {speeds[name]['median']:,} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _mean(card: cards.Card) -> str:
+    if card.seeds is None or card.metric != "accuracy":
+        return card.score
+    return f"{card.score} ({100 * card.seeds.mean:.2f} ± {100 * card.seeds.std:.2f})"
 
 
 def servers(*, zh: bool) -> str:
@@ -153,6 +160,7 @@ def weights_page() -> str:
             f"{card.training.seconds:.1f} | {card.parity.max_abs_difference:.1e} | "
             f"{size / 1000:,.0f} | `{card.training.command}` |"
         )
+    lines += ["", "Over several seeds:", "", *seeds()]
     card = cards.read(cards.locate("cnn"))
     versions = ", ".join(f"{name} {value}" for name, value in card.training.versions.items())
     lines += [
@@ -163,8 +171,34 @@ def weights_page() -> str:
         "",
         f"Trained on {card.training.hardware}; {versions}. Licence of the weights: {card.licence}.",
         "",
+        "## Variants",
+        "",
+        "`zoo export MODEL --precision fp16|int8` makes them, `python benchmarks/variants.py` has",
+        "measured them: score on the whole test set, size of the file, rows/s on the CPU.",
+        "",
+        *variants.table().splitlines(),
+        "",
     ]
     return "\n".join(lines)
+
+
+def seeds() -> list[str]:
+    """Return the table of test figures over the seeds of each recipe."""
+    lines = ["| model | mean | standard deviation | seeds | shipped |", "|---|--:|--:|---|---|"]
+    for name in cards.shipped():
+        found = cards.read(cards.locate(name)).seeds
+        if found is None:
+            continue
+        share, unit = (100, " %") if found.metric == "accuracy" else (1, "")
+        each = ", ".join(
+            f"{seed}: {share * value:.{2 if unit else 3}f}"
+            for seed, value in zip(found.seeds, found.values, strict=True)
+        )
+        lines.append(
+            f"| {name} | {share * found.mean:.3f}{unit} | {share * found.std:.3f} | {each} | "
+            f"{found.shipped}, {found.why} |"
+        )
+    return lines
 
 
 if __name__ == "__main__":

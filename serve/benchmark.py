@@ -44,7 +44,7 @@ def benchmark(
         device: of the sessions; "auto" measures every one that is there.
         batches: rows in a run.
         seconds: for each measurement, after a tenth of that as warm-up.
-        options: the session's others: `threads`, `graphs`, `fp16`.
+        options: the session's others: `engine`, `threads`, `graphs`, `fp16`.
 
     Raises:
         DeviceError: a device that was named is not there.
@@ -61,7 +61,7 @@ def benchmark(
 
 
 def _sessions(model: str, device: str, options: dict[str, Any]) -> Iterable[Session]:
-    if device != "auto":
+    if device != "auto" or options.get("engine", "onnx") != "onnx":
         yield Session(model, device=device, **options)
         return
     for each in ("cpu", "cuda", "mps"):
@@ -98,11 +98,12 @@ def _measure(session: Session, batch: int, seconds: float) -> Measurement:
     )
 
 
-def report(found: Sequence[Measurement]) -> dict[str, Any]:
+def report(found: Sequence[Measurement], engine: str) -> dict[str, Any]:
     """Return the measurements with hardware and versions, for JSON."""
     return {
+        "engine": engine,
         "hardware": hardware.processor(),
-        "versions": hardware.versions("onnxruntime-gpu", "onnxruntime", "numpy"),
+        "versions": hardware.versions("onnxruntime-gpu", "onnxruntime", "openvino", "numpy"),
         "measurements": [measurement._asdict() for measurement in found],
     }
 

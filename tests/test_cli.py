@@ -93,6 +93,8 @@ def test_benchmark_measures_and_draws(zoo_cli: Cli) -> None:
     for each in report["measurements"]:
         assert each["rows_per_second"] > 0
         assert 0 < each["p50_ms"] <= each["p99_ms"]
+    by_hand = zoo_cli(*args, "--engine", "numpy", "--json")
+    assert json.loads(by_hand.stdout)["engine"] == "numpy"
     assert zoo_cli("benchmark", "nope").exit_code == 2
     assert zoo_cli("benchmark", "cnn", "--batch", "0").exit_code == 2
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 import zoo
 from zoo import cards
 from zoo.datasets import mnist
-from zoo.errors import DataError, DeviceError, UsageError
+from zoo.errors import DataError, DeviceError, UsageError, ZooError
 from zoo.gpu import Runner
 from zoo.session import cpu_session, cuda_missing
 
@@ -119,3 +122,45 @@ def test_cuda_gives_the_same_answers(name: str) -> None:
     cpu = zoo.Session(name, device="cpu").run(inputs)[0]
     assert np.abs(found - cpu).max() < 5e-2  # TF32 rounds inputs to 10 bits
     assert np.mean(found.argmax(axis=1) == cpu.argmax(axis=1)) >= 0.9995
+
+
+@pytest.mark.parametrize("name", ["cnn", "rnn", "googlenet", "logistic", "linear"])
+def test_openvino_gives_the_same_answers(name: str) -> None:
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    from zoo import datasets, metrics
+
+    test = datasets.load(zoo.card(name).dataset.name).test
+    session = zoo.Session(name, engine="openvino", threads=1)
+    assert session.device == "cpu"
+    found = session.run(test.inputs)
+    card = session.card
+    assert [part.shape[1:] for part in found] == [one.shape[1:] for one in card.outputs]
+    measured = metrics.measure(card.task, found[0], test.targets)
+    assert measured[card.metric] == pytest.approx(card.test[card.metric], abs=0.001)
+    onnx = zoo.Session(name, device="cpu")
+    expected = onnx.run(test.inputs)[0]  # bfloat16 has 8 bits, where OpenVINO takes it
+    np.testing.assert_allclose(found[0], expected, atol=0.02 * np.abs(expected).max())
+    for rows in (0, 1, 3, 257):
+        mine, theirs = session.predict(test.inputs[:rows]), onnx.predict(test.inputs[:rows])
+        same = sum(a == b for a, b in zip(mine.labels, theirs.labels, strict=True))
+        assert same >= 0.99 * len(theirs.labels)
+    with pytest.raises(DataError, match="expected"):
+        session.predict(test.inputs[:, :1])
+
+
+def test_openvino_runs_in_several_threads(digits: mnist.Split) -> None:
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    session = zoo.Session("cnn", engine="openvino")
+    expected = session.run(digits.inputs[:300])[1]
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(session.run, [digits.inputs[:300]] * 12):
+            np.testing.assert_allclose(found[1], expected, atol=1e-6)
+
+
+def test_openvino_that_is_missing_or_misused_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="engine 'openvino' runs on the CPU, given device 'cuda'"):
+        zoo.Session("cnn", engine="openvino", device="cuda")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    said = r"^engine 'openvino' needs the package 'openvino'.*torch-tutorial-zoo\[openvino\]'$"
+    with pytest.raises(ZooError, match=said):
+        zoo.Session("cnn", engine="openvino")

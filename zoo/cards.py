@@ -160,7 +160,7 @@ def locate(name_or_path: str | os.PathLike[str]) -> Path:
         from zoo import hub
 
         return hub.download(text)
-    if text in shipped():
+    if (weights_dir() / text / CARD).is_file():  # also teachers/resnet, which is not listed
         return weights_dir() / text
     path = Path(text).expanduser()
     if (path / CARD).is_file():
