@@ -43,6 +43,7 @@ ENTRY = Entry(
         lr=2e-3,
         weight_decay=0.01,
         average=0.999,
+        teacher="teachers/resnet",
         rotate=12,
         translate=2,
         scale=0.12,
