@@ -20,11 +20,11 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from zoo import __version__, cards, datasets
+from zoo import __version__, cards
 from zoo.cards import Parity
 from zoo.entry import ImageSpec, Spec, Task, TensorSpec
 from zoo.errors import VerificationError
-from zoo.evaluate import run_torch
+from zoo.evaluate import dataset, run_torch
 from zoo.files import write_atomic
 from zoo.pipeline import Pipeline
 from zoo.pretrained import load
@@ -87,7 +87,7 @@ def export_bundle(bundle: Path, path: Path) -> Parity:
     card = cards.read(bundle)
     pipeline = Pipeline(load(bundle), card.spec, card.task).eval()
     meta = contract(card.name, card.task, card.labels, card.files[cards.WEIGHTS])
-    graph, parity = export(pipeline, card.spec, meta, datasets.load(card.dataset.name).test.inputs)
+    graph, parity = export(pipeline, card.spec, meta, dataset(bundle).test.inputs)
     write_atomic(path, graph)
     return parity
 
@@ -143,7 +143,10 @@ def compare(graph: bytes, pipeline: Pipeline, samples: NDArray[Any]) -> Parity:
     name = session.get_inputs()[0].name
     expected = run_torch(pipeline, samples)
     found = np.concatenate(
-        [session.run(None, {name: part})[0] for part in np.array_split(samples, 20)]
+        [
+            session.run(None, {name: part})[0]
+            for part in np.array_split(samples, min(20, len(samples)))
+        ]
     )
     difference = float(np.abs(expected - found).max())
     same = int((expected.argmax(axis=1) == found.argmax(axis=1)).sum())
