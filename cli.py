@@ -62,6 +62,13 @@ class StepEngine(StrEnum):
     numpy = "numpy"
 
 
+class Init(StrEnum):
+    """Which weights a training begins with."""
+
+    random = "random"
+    pretrained = "pretrained"
+
+
 class Inversion(StrEnum):
     """What to do with dark-on-light images."""
 
@@ -284,6 +291,21 @@ def train(
         str | None,
         typer.Argument(help="A model's name.", autocompletion=_complete_models),
     ] = None,
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="DATA",
+            help="A folder of class folders, IDX files, a .csv file, or a name that torchvision "
+            "knows (fashion-mnist, cifar10, ...).  [default: the model's own]",
+        ),
+    ] = "",
+    target: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Of a .csv file: what to tell.")
+    ] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="The side that every image gets.")] = None,
+    init: Annotated[
+        Init | None, typer.Option(help="pretrained: from the shipped weights, where they fit.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Recipe field epochs.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Recipe field batch_size.")] = None,
     lr: Annotated[float | None, typer.Option(help="Recipe field lr.")] = None,
@@ -314,6 +336,7 @@ def train(
         name: value
         for name, value in
         {
+            "target": target, "size": size, "init": init and init.value,
             "epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed,
             "engine": engine and engine.value,
         }.items()
@@ -332,12 +355,13 @@ def train(
     options: dict[str, Any] = {"device": device.value, "tensorboard": tensorboard}
     with distributed.one_voice():
         if resume is not None:
-            if changes or out is not None:
+            if data or changes or out is not None:
                 raise UsageError("--resume takes the recipe and the folder of the run, no others")
             run = training.resume(resume, name=model, **options)
         else:
             assert model is not None
-            recipe = registry.get(model).recipe.replace(**changes)
+            data = changes.pop("data", data)
+            recipe = registry.get(model).recipe_on(data).replace(**changes)
             out = out or _free(Path("runs") / model, distributed.restarted())
             run = training.train(model, recipe, out, **options)
     print(run)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch import nn
@@ -20,6 +22,7 @@ from zoo.files import sha256, write_atomic
 from zoo.pipeline import Pipeline
 
 CURVES, CONFUSION = "curves.png", "confusion.png"
+_LIMITS = "Trained on {} alone; anything else gets an answer too."
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "numpy")
 
 
@@ -52,6 +55,7 @@ def finish(
         data.test.inputs,
     )
     write_atomic(run / cards.ONNX, graph)
+    own = at.recipe.data != ""
     seconds = sum(log.seconds for log in at.history)
     card = Card(
         format=1,
@@ -76,6 +80,9 @@ def finish(
             train=len(data.train.targets),
             validation=len(data.validation.targets),
             test=len(data.test.targets),
+            counts=tuple(np.bincount(data.train.targets, minlength=len(data.labels)).tolist())
+            if own and data.labels
+            else (),
         ),
         recipe=at.recipe,
         training=Training(
@@ -92,8 +99,8 @@ def finish(
             teacher=at.teacher,
         ),
         files={name: sha256(run / name) for name in (cards.WEIGHTS, cards.ONNX)},
-        licence="Apache-2.0",
-        limits=entry.limits,
+        licence="unknown" if own else "Apache-2.0",
+        limits=_LIMITS.format(data.name) if own else entry.limits,
     )
     plots.curves(at.history, at.best_epoch, run / CURVES, entry.name)
     if card.labels:
@@ -108,7 +115,10 @@ def finish(
 def command(entry: Entry, recipe: Recipe) -> str:
     """Return the command that runs this very recipe."""
     text = f"zoo train {entry.name}"
+    if recipe.data:
+        text += f" --data {shlex.quote(recipe.data)}"
+    start = entry.recipe_on(recipe.data)
     for field in Recipe.__struct_fields__:
-        if (value := getattr(recipe, field)) != getattr(entry.recipe, field):
-            text += f" --set {field}={value}"
+        if (value := getattr(recipe, field)) != getattr(start, field):
+            text += f" --set {shlex.quote(f'{field}={value}')}"
     return text

@@ -21,7 +21,7 @@ PLAN, LOG = "recipe.json", "log.jsonl"
 _PACKAGE = Path(__file__).parent
 
 
-class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
+class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Which data: the SHA-256 is over the raw bytes, the numbers are rows in each part."""
 
     name: str
@@ -31,6 +31,8 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
     train: int
     validation: int
     test: int
+    #: A user's own classes: how many rows of each to train on.
+    counts: tuple[int, ...] = ()
 
 
 class Training(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

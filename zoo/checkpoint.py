@@ -52,6 +52,8 @@ class Progress(Struct, kw_only=True, forbid_unknown_fields=True):
     recipe: Recipe
     #: The SHA-256 of its teacher's weights; "" without one.
     teacher: str = ""
+    #: The SHA-256 of the data.
+    data: str = ""
     #: Optimizer steps done, in all.
     step: int = 0
     #: Of the current epoch so far: the sum of the batch losses, and the training seconds.

@@ -6,6 +6,8 @@ checkpoint meet the same types and the same messages.
 
 from __future__ import annotations
 
+import inspect
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 Task = Literal["classification", "binary", "regression"]
 Positive = Annotated[int, Meta(ge=1)]
+Natural = Annotated[int, Meta(ge=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
 Fraction = Annotated[float, Meta(ge=0, lt=1)]
 
@@ -67,6 +70,14 @@ Spec = ImageSpec | TableSpec
 class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A training, complete. Every field can be set with `zoo train --set field=value`."""
 
+    #: What to train on, if not the entry's dataset: see `zoo.datasets.own`. A path is absolute.
+    data: str = ""
+    #: Of a CSV file: the column to tell.
+    target: str = ""
+    #: The side of the square that every image becomes; 0: as the data has it, 28 for a folder.
+    size: Natural = 0
+    #: pretrained: from the shipped weights, as far as they fit.
+    init: Literal["random", "pretrained"] = "random"
     epochs: Positive
     batch_size: Positive = 128
     optimizer: Literal["sgd", "adamw"] = "adamw"
@@ -147,6 +158,19 @@ class Entry:
     recipe: Recipe
     parameters: int
     limits: str
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether the network is one of images, or else of tables."""
+        return "columns" not in inspect.signature(self.network).parameters
+
+    def recipe_on(self, data: str) -> Recipe:
+        """Return the recipe to start from on other data: nothing in it is for digits alone."""
+        if data in ("", self.dataset):
+            return self.recipe
+        path = os.path.abspath(os.path.expanduser(data))
+        data = path if os.path.exists(path) else data
+        return self.recipe.replace(data=data, teacher="")
 
     def build(self, spec: Spec, classes: int) -> nn.Module:
         """Make an untrained network for inputs of this kind; `classes` is 0 in a regression."""

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo import cards, datasets, metrics
-from zoo.datasets import Split
+from zoo.datasets import Dataset, Split
+from zoo.entry import ImageSpec
 from zoo.errors import VerificationError
 
 if TYPE_CHECKING:
@@ -49,6 +50,23 @@ def run_torch(pipeline: nn.Module, inputs: NDArray[Any]) -> NDArray[np.float32]:
     return outputs
 
 
+def dataset(bundle: Path) -> Dataset:
+    """Load what a bundle was trained on.
+
+    Raises:
+        VerificationError: it is no longer the same. Else as `zoo.datasets.chosen`.
+    """
+    card = cards.read(bundle)
+    images = isinstance(card.spec, ImageSpec)
+    found = datasets.chosen(card.recipe, card.dataset.name, card.task, images=images)
+    if found.sha256 != card.dataset.sha256:
+        raise VerificationError(
+            f"bundle {bundle}: trained on other data named {card.dataset.name!r} "
+            f"(SHA-256 {card.dataset.sha256[:12]}..., here {found.sha256[:12]}...)"
+        )
+    return found
+
+
 def evaluate(
     bundle: Path,
     split: Split | None = None,
@@ -69,13 +87,7 @@ def evaluate(
     """
     card = cards.read(bundle)
     if split is None:
-        dataset = datasets.load(card.dataset.name)
-        if dataset.sha256 != card.dataset.sha256:
-            raise VerificationError(
-                f"bundle {bundle}: trained on other data named {card.dataset.name!r} "
-                f"(SHA-256 {card.dataset.sha256[:12]}..., here {dataset.sha256[:12]}...)"
-            )
-        split = dataset.test
+        split = dataset(bundle).test
     if engine == "torch":
         from zoo.devices import torch_device
         from zoo.pipeline import Pipeline

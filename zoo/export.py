@@ -22,11 +22,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from zoo import __version__, cards, datasets, metrics
+from zoo import __version__, cards, metrics
 from zoo.cards import Card, Parity
 from zoo.entry import ImageSpec, Spec, TableSpec, Task, TensorSpec
 from zoo.errors import UsageError, VerificationError
-from zoo.evaluate import run_torch
+from zoo.evaluate import dataset, run_torch
 from zoo.files import sha256, write_atomic
 from zoo.pipeline import Pipeline
 from zoo.pretrained import load
@@ -111,8 +111,9 @@ def make(bundle: Path, variant: Variant) -> Made:
     """
     card = cards.read(bundle)
     pipeline = Pipeline(load(bundle), card.spec, card.task).eval()
-    data = datasets.load(card.dataset.name)
-    rows, samples = data.train.inputs[:CALIBRATION], data.test.inputs
+    data = dataset(bundle)
+    every = -(-len(data.train.targets) // CALIBRATION)  # a folder's rows come class by class
+    rows, samples = data.train.inputs[::every], data.test.inputs
     meta = contract(card.name, card.task, card.labels, card.files[cards.WEIGHTS])
     if variant != Variant():
         meta["variant"] = variant

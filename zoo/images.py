@@ -77,12 +77,23 @@ def fit(array: NDArray[np.uint8], spec: ImageSpec, invert: Invert = "auto") -> N
         return np.subtract(255, array, dtype=np.uint8)
     if invert == "no" or spec.background != "dark" or not array.size:
         return array
-    edge = [array[..., 0, :, :], array[..., -1, :, :], array[..., 1:-1, 0, :]]
-    edge.append(array[..., 1:-1, -1, :])
-    light = np.concatenate(edge, axis=-2).mean(axis=(-1, -2)) > 127.5
+    light = border(array).mean(axis=(-1, -2)) > 127.5
     if not light.any():
         return array
     return np.where(light[..., None, None, None], np.subtract(255, array, dtype=np.uint8), array)
+
+
+def scale(array: NDArray[np.uint8], spec: ImageSpec) -> NDArray[np.uint8]:
+    """Bring a decoded image to what a model with this spec takes, as `decode` does.
+
+    Args:
+        array: uint8 [height, width, 1 or 3].
+        spec: says the size and the channels.
+
+    Returns:
+        uint8 [size, size, channels].
+    """
+    return _pixels(Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array), spec)
 
 
 def _plain_png(data: bytes, spec: ImageSpec) -> NDArray[np.uint8] | None:
@@ -138,7 +149,7 @@ def _pixels(image: Image.Image, spec: ImageSpec) -> NDArray[np.uint8]:
 
 
 def _square(image: Image.Image) -> Image.Image:
-    edge = np.median(_border(np.asarray(image).reshape(image.height, image.width, -1)), axis=0)
+    edge = np.median(border(np.asarray(image).reshape(image.height, image.width, -1)), axis=0)
     fill: Any = tuple(int(value) for value in edge)
     side = max(image.size)
     padded = Image.new(image.mode, (side, side), fill[0] if len(fill) == 1 else fill)
@@ -146,6 +157,10 @@ def _square(image: Image.Image) -> Image.Image:
     return padded
 
 
-def _border(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the pixels of the border, [n, channels]."""
-    return np.concatenate([array[0], array[-1], array[1:-1, 0], array[1:-1, -1]])
+def border(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the pixels of the border.
+
+    array: [..., height, width, channels]; the result: [..., pixels, channels].
+    """
+    sides = array[..., 1:-1, 0, :], array[..., 1:-1, -1, :]
+    return np.concatenate([array[..., 0, :, :], array[..., -1, :, :], *sides], axis=-2)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from zoo import cards
 from zoo.cards import Card, Plan, Seeds, figure
 from zoo.errors import UsageError
+from zoo.evaluate import dataset
 
 #: A figure may be off by twice its standard deviation over seeds, and always by so much.
 TOLERANCE = 0.0005
@@ -61,7 +62,10 @@ def reproduce(
     Raises:
         UsageError: no such bundle, or a folder holds another training. Else as `train`.
     """
-    card = cards.read(cards.locate(name))
+    bundle = cards.locate(name)
+    card = cards.read(bundle)
+    if card.recipe.data:
+        dataset(bundle)  # not after hours of training on something else
     claim = card.seeds or Seeds(
         metric=card.metric, seeds=(card.recipe.seed,), values=(card.test[card.metric],),
         mean=card.test[card.metric], std=0.0, shipped=card.recipe.seed, why="the only one",

@@ -17,12 +17,14 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -80,6 +82,9 @@ def train(
         Interrupted: Ctrl-C or SIGTERM; a checkpoint of this very step is left.
         ZooError: the loss is no longer finite, a worker was lost, TensorBoard is not installed.
     """
+    entry = registry.get(name)
+    if recipe.data:  # by its full path, to be found from elsewhere too
+        recipe = recipe.replace(data=entry.recipe_on(recipe.data).data)
     at = Progress(model=name, recipe=recipe)
     saved: Tensors = {}
     if distributed.restarted():
@@ -87,7 +92,7 @@ def train(
             at, saved = checkpoint.load(run, Plan(name, recipe))
     elif distributed.first() and (checkpoint.exists(run) or (run / cards.CARD).exists()):
         raise UsageError(f"{run} already holds a run: resume it, or give another folder")
-    return _start(registry.get(name), at, saved, run, device, tensorboard)
+    return _start(entry, at, saved, run, device, tensorboard)
 
 
 def resume(
@@ -142,13 +147,15 @@ def _train(
     tell: Tell,
 ) -> tuple[Dataset, nn.Module]:
     recipe, device = at.recipe, workers.device
-    if workers.rank == 0:
-        run.mkdir(parents=True, exist_ok=True)
-        write_atomic(run / cards.PLAN, msgspec.json.encode(Plan(entry.name, recipe)))
     _deterministic(device)
 
     # Data: whole in memory, on the device.
-    data = datasets.load(entry.dataset)
+    data = datasets.chosen(recipe, entry.dataset, entry.task, images=entry.takes_images)
+    if at.data not in ("", data.sha256):
+        raise UsageError(f"{run}: {data.source} has changed since the training began: train anew")
+    at.data = data.sha256
+    for note in data.notes:
+        print(f"{data.name}: {note}", file=sys.stderr)
     inputs = torch.from_numpy(data.train.inputs).to(device)
     targets = torch.from_numpy(data.train.targets).to(device)
     image = isinstance(data.spec, ImageSpec)
@@ -158,7 +165,10 @@ def _train(
 
     # Model.
     torch.manual_seed(recipe.seed)
-    network = entry.build(data.spec, len(data.labels)).to(device)
+    network = _network(entry, data, recipe)
+    if recipe.init == "pretrained" and not saved:
+        _pretrained(network, entry)
+    network.to(device)
     average = copy.deepcopy(network)
 
     # Loss and optimizer.
@@ -175,6 +185,10 @@ def _train(
                 f"{run}: the checkpoint does not fit model {entry.name!r} as it is now: {reason}"
             ) from None
         take_step.load(saved.get("optimizer", {}))
+
+    if workers.rank == 0:
+        run.mkdir(parents=True, exist_ok=True)
+        write_atomic(run / cards.PLAN, msgspec.json.encode(Plan(entry.name, recipe)))
 
     def save() -> None:
         if workers.rank:
@@ -271,6 +285,38 @@ def _train(
     if workers.rank == 0:
         network.load_state_dict(best)
     return data, network
+
+
+def _network(entry: Entry, data: Dataset, recipe: Recipe) -> nn.Module:
+    """Build a fresh network, and see that it takes images of this size."""
+    if not recipe.data or not entry.takes_images:
+        return entry.build(data.spec, len(data.labels))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, of a layer without inputs
+            network = entry.build(data.spec, len(data.labels))
+            row = torch.from_numpy(data.train.inputs[:1])
+            Pipeline(network, data.spec, entry.task).eval()(row)
+    except RuntimeError as error:
+        side, reason = data.train.inputs.shape[1], str(error).partition("\n")[0]
+        raise UsageError(
+            f"model {entry.name!r} cannot take images of {side}x{side}: try a larger --size "
+            f"({reason})"
+        ) from None
+    return network
+
+
+def _pretrained(network: nn.Module, entry: Entry) -> None:
+    """Put the shipped weights into the layers that they fit, and say which start afresh."""
+    known = safetensors.torch.load_file(cards.locate(entry.name) / cards.WEIGHTS)
+    state = network.state_dict()
+    fits = {
+        name: tensor for name, tensor in known.items()
+        if name in state and state[name].shape == tensor.shape
+    }  # fmt: skip
+    network.load_state_dict(state | fits)
+    fresh = ", ".join(name for name in state if name not in fits)
+    print(f"weights of {entry.name!r} taken, fresh: {fresh or 'none'}", file=sys.stderr)
 
 
 def _order(rows: int, seed: int, epoch: int) -> Tensor:

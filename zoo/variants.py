@@ -2,7 +2,7 @@
 
 fp32  the network as it is; held to torch within 1e-4 and the same top-1.
 fp16  the network in half precision; inputs, normalising, outputs and softmax stay as they are.
-int8  static quantisation (QDQ): 8-bit weights and activations, whose ranges are those of the first
+int8  static quantisation (QDQ): 8-bit weights and activations, whose ranges are those of up to
       1,024 training rows. In float32 stay the convolution that reads the image (over one channel
       it is slower in int8) and what a Gemm or MatMul gives, until the next one reads it: logits
       are not clipped. A table's standardised columns have outliers ten deviations out: there

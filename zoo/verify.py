@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from zoo import cards
-from zoo.errors import VerificationError
+from zoo.errors import DataError, VerificationError
 from zoo.evaluate import evaluate
 
 #: Another processor may round a borderline row to the other side: two rows in 10,000.
@@ -49,6 +49,6 @@ def verify(bundle: Path, device: str = "auto") -> Verdict:
                     name, claimed, measured,
                     f"{key} is {found.metrics.get(key)}, the card says {value}",
                 )  # fmt: skip
-    except VerificationError as error:
+    except (DataError, VerificationError) as error:
         return Verdict(name, claimed, measured, str(error))
     return Verdict(name, claimed, measured, "")

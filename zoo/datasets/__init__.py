@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from zoo.entry import Spec
-from zoo.errors import unknown
+from zoo.entry import Recipe, Spec, Task
+from zoo.errors import UsageError, unknown
 
 _SOURCES = {
     "mnist": ("zoo.datasets.mnist", "load"),
@@ -31,7 +31,10 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True)
 class Dataset:
-    """Three fixed splits of one source; `labels` is empty in a regression."""
+    """Three fixed splits of one source; `labels` is empty in a regression.
+
+    `notes`: what a user should know of it, a line each.
+    """
 
     name: str
     source: str
@@ -42,6 +45,7 @@ class Dataset:
     train: Split
     validation: Split
     test: Split
+    notes: tuple[str, ...] = ()
 
 
 def names() -> list[str]:
@@ -60,3 +64,25 @@ def load(name: str) -> Dataset:
     module, function = _SOURCES[name]
     dataset: Dataset = getattr(importlib.import_module(module), function)()
     return dataset
+
+
+def chosen(recipe: Recipe, name: str, task: Task, *, images: bool) -> Dataset:
+    """Load what a recipe trains on: its own data, or else the embedded dataset `name`.
+
+    Args:
+        recipe: its data, target and size.
+        name: the entry's dataset.
+        task: decides what a table's target is.
+        images: whether the model takes images, or else tables.
+
+    Raises:
+        UsageError: what the recipe names and what the model takes do not go together.
+        DataError: the data is missing, damaged or too little. ZooError: it is not to be had.
+    """
+    if recipe.data:
+        from zoo.datasets import own
+
+        return own.load(recipe, task, images=images)
+    if recipe.target or recipe.size:
+        raise UsageError("--target and --size are for --data")
+    return load(name)

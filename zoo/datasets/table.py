@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from zoo.datasets import tabular
-from zoo.errors import DataError
 
 
 class CsvRows(Dataset[tuple[NDArray[np.float32], Any]]):
@@ -44,28 +43,10 @@ class CsvRows(Dataset[tuple[NDArray[np.float32], Any]]):
         labels: Sequence[str] = (),
     ) -> None:
         self.labels = tuple(labels)
-        features, targets = [], []
-        for number, row in enumerate(tabular.rows(Path(path), (*columns, target)), 1):
-            try:
-                features.append(tabular.numbers(row[:-1], columns))
-                targets.append(self._target(row[-1], target))
-            except DataError as error:
-                raise DataError(f"{os.fspath(path)} row {number}: {error}") from None
-        if not features:
-            raise DataError(f"{os.fspath(path)}: no rows below the header")
-        self.features = np.array(features, np.float32)
-        self.targets: NDArray[Any] = np.array(targets, np.int64 if labels else np.float32)
+        self.features, self.targets = tabular.read(Path(path), columns, target, self.labels)
 
     def __len__(self) -> int:
         return len(self.features)
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.float32], Any]:
         return self.features[index], self.targets[index]
-
-    def _target(self, text: str, name: str) -> float:
-        if not self.labels:
-            return tabular.numbers([text], [name])[0]
-        if text not in self.labels:
-            known = ", ".join(self.labels)
-            raise DataError(f"column {name!r}: expected one of {known}, found {text!r}")
-        return self.labels.index(text)

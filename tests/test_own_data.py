@@ -1,0 +1,454 @@
+"""Training on the user's own data, through the command line: folders, IDX files, tables, names."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_server import Server
+from typer.testing import Result
+
+import zoo
+from zoo import cards, datasets
+from zoo.datasets import Dataset, mnist, vision
+from zoo.entry import ImageSpec
+
+Cli = Callable[..., Result]
+COLOURS = {"blue": (40, 60, 220), "green": (30, 200, 60), "red": (220, 50, 40)}
+
+
+def draw(colour: tuple[int, int, int], rng: np.random.Generator) -> Image.Image:
+    """A noisy picture of one colour, of any size and shape."""
+    height, width = rng.integers(20, 60, 2)
+    noise = rng.integers(-40, 40, (height, width, 3))
+    return Image.fromarray((np.array(colour) + noise).clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four class folders: PNG, JPEG, GIF and BMP; RGB, palette, alpha and grey; one bad file."""
+    rng = np.random.default_rng(0)
+    root = tmp_path_factory.mktemp("data") / "my colours"
+    for name, colour in COLOURS.items():
+        (root / name).mkdir(parents=True)
+        for number in range(60):
+            suffix, mode = (("png", "RGB"), ("jpg", "RGB"), ("gif", "P"), ("png", "RGBA"))[
+                number % 4
+            ]
+            draw(colour, rng).convert(mode).save(root / name / f"{number:02d}.{suffix}")
+    draw(COLOURS["red"], rng).convert("L").save(root / "red" / "grey.bmp")
+    (root / "red" / "bad.png").write_bytes(b"nonsense")
+    (root / "rare").mkdir()
+    draw((250, 250, 250), rng).save(root / "rare" / "only.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def colour_run(
+    colours: Path, tmp_path_factory: pytest.TempPathFactory, zoo_command: list[str]
+) -> tuple[Path, str]:
+    """A cnn trained on them, and what was said."""
+    import subprocess
+
+    run = tmp_path_factory.mktemp("runs") / "colours"
+    done = subprocess.run(
+        [*zoo_command, "train", "cnn", "--data", colours.name, "--size", "20", "--epochs", "6",
+         "--batch-size", "16", "--set", "average=0", "--out", str(run)],
+        capture_output=True, text=True, timeout=300, check=False, cwd=colours.parent,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{run}\n"
+    return run, done.stderr
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    head = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+    data = head + array.astype(np.uint8).tobytes()
+    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+
+
+@pytest.fixture
+def idx_folder(tmp_path: Path, digits: mnist.Split) -> Path:
+    """600 digits as IDX files, the classes 3 to 8 alone, some packed and some not."""
+    folder = tmp_path / "idx"
+    folder.mkdir()
+    rows = np.flatnonzero((digits.targets >= 3) & (digits.targets <= 8))[:600]
+    for part, some in (("train", rows[:500]), ("t10k", rows[500:])):
+        write_idx(folder / f"{part}-images-idx3-ubyte.gz", digits.inputs[some, :, :, 0])
+        write_idx(folder / f"{part}-labels-idx1-ubyte", digits.targets[some])
+    return folder
+
+
+def write_csv(path: Path, rows: list[list[Any]]) -> Path:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return path
+
+
+@pytest.fixture
+def houses(tmp_path: Path) -> Path:
+    """A table with row numbers, two columns that matter, one that is always 7, and two targets."""
+    rng = np.random.default_rng(0)
+    rows: list[list[Any]] = [["", "area", "rooms", "floor", "price", "kind"]]
+    for number in range(200):
+        area, rooms = rng.uniform(30, 200), int(rng.integers(1, 7))
+        price = 3000 * area + 10_000 * rooms + rng.normal(0, 100)
+        rows.append([number, f"{area:.3f}", rooms, 7, f"{price:.2f}", "big" if area > 115 else "a"])
+    return write_csv(tmp_path / "houses.csv", rows)
+
+
+def load(data: object, **recipe: Any) -> Dataset:
+    recipe = {"epochs": 1, "data": str(data)} | recipe
+    return datasets.chosen(zoo.Recipe(**recipe), "mnist", "classification", images=True)
+
+
+# --- a folder of class folders ---
+
+
+def test_what_is_wrong_with_a_folder_is_said_once(colour_run: tuple[Path, str]) -> None:
+    said = colour_run[1]
+    assert "my colours: 1 of 183 files cannot be read, first " in said
+    assert "red/bad.png: not an image in a known format" in said
+    assert "uneven: 49 images of 'blue' to train on, 1 of 'rare'" in said
+    assert "classes without an image in the validation part: rare" in said
+    assert "classes without an image in the test part: rare" in said
+
+
+def test_the_network_and_the_card_fit_the_folder(
+    colours: Path, colour_run: tuple[Path, str]
+) -> None:
+    card = zoo.card(colour_run[0])
+    assert card.labels == ("blue", "green", "rare", "red")
+    assert isinstance(card.spec, ImageSpec)
+    assert (card.spec.channels, card.spec.size, card.spec.background) == (3, 20, "any")
+    assert card.test["accuracy"] == 1.0
+    assert (card.dataset.name, card.dataset.counts) == ("my colours", (49, 49, 1, 49))
+    assert (card.dataset.train, card.dataset.validation, card.dataset.test) == (148, 16, 18)
+    assert card.recipe.data == str(colours)
+    assert f"zoo train cnn --data '{colours}' --set size=20 --set epochs=6" in card.training.command
+    assert "digit" not in card.limits
+
+
+def test_what_comes_after_training_finds_the_folder(
+    colours: Path, colour_run: tuple[Path, str], zoo_cli: Cli
+) -> None:
+    run = colour_run[0]
+    for engine in ("onnx", "torch", "numpy"):
+        found = zoo_cli("evaluate", run, "--engine", engine, "--json")
+        assert json.loads(found.stdout)["metrics"]["accuracy"] == 1.0, found.stderr
+    assert zoo_cli("verify", run).exit_code == 0
+    exported = zoo_cli("export", run, "-o", "colours.onnx")
+    assert "same top-1 on 18 of 18 test rows" in exported.stderr
+    table = zoo_cli("predict", run, *sorted(colours.glob("*/04.*")), colours / "red" / "01.jpg")
+    assert [line.split()[-2] for line in table.stdout.splitlines()[1:]] == [*COLOURS, "red"]
+
+
+def test_predict_sees_what_training_saw(colours: Path, colour_run: tuple[Path, str]) -> None:
+    data = load(colours, size=20)
+    seen = np.concatenate([data.train.inputs, data.validation.inputs, data.test.inputs])
+    from serve.sources import read
+
+    card = zoo.card(colour_run[0])
+    blocks = [block.inputs for block in read([str(colours)], card.spec)]
+    rows = sorted(image.tobytes() for image in np.concatenate(blocks))
+    assert rows == sorted(image.tobytes() for image in seen)
+
+
+def test_it_is_served_with_its_own_labels(
+    colours: Path, colour_run: tuple[Path, str], zoo_command: list[str]
+) -> None:
+    server = Server(zoo_command, colour_run[0])
+    picture = (colours / "green" / "02.gif").read_bytes()
+    _, _, answer = server.request("POST", "/v1/predict/cnn", picture, Content_Type="image/gif")
+    (found,) = json.loads(answer)["predictions"]
+    assert found["label"] == "green"
+    assert set(found["probabilities"]) == {*COLOURS, "rare"}
+    (model,) = json.loads(server.request("GET", "/v1/models")[2])  # what the page shows
+    assert model["labels"] == ["blue", "green", "rare", "red"]
+    assert model["input"]["shape"] == ["batch", 20, 20, 3]
+    assert model["dataset"] == "my colours"
+    assert server.stop()[0] == 0
+
+
+def test_data_that_has_changed_or_gone_is_said_so(
+    colours: Path, colour_run: tuple[Path, str], tmp_path: Path, zoo_cli: Cli
+) -> None:
+    copy = Path(shutil.copytree(colours, tmp_path / "copy"))
+    run = Path(shutil.copytree(colour_run[0], tmp_path / "run"))
+    card = cards.read(run)
+    cards.write(run, cards.replace(card, recipe=card.recipe.replace(data=str(copy))))
+    assert zoo_cli("evaluate", run).exit_code == 0
+    (copy / "red" / "00.png").unlink()
+    for command in (("evaluate",), ("export",), ("verify",), ("reproduce",)):
+        done = zoo_cli(*command, run)
+        assert done.exit_code == 5
+        assert "trained on other data named 'my colours'" in done.stderr + done.stdout
+    shutil.rmtree(copy)
+    done = zoo_cli("evaluate", run)
+    assert done.exit_code == 1
+    assert done.stderr == f"zoo: {copy}: no such file or folder\n"
+    assert zoo_cli("verify", run).exit_code == 5
+
+
+def test_folders_that_are_split_already_stay_so(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    root = tmp_path / "parts"
+    for part, count in (("train", 20), ("val", 3), ("test", 5)):
+        for name in ("blue", "red"):
+            (root / part / name).mkdir(parents=True)
+            for number in range(count):
+                draw(COLOURS[name], rng).save(root / part / name / f"{number}.png")
+    data = load(root)
+    assert [len(part.targets) for part in (data.train, data.validation, data.test)] == [40, 6, 10]
+    shutil.rmtree(root / "test")
+    data = load(root)  # one part held out: nobody may choose by it
+    assert [len(part.targets) for part in (data.train, data.validation, data.test)] == [36, 4, 6]
+    shutil.copytree(root / "val" / "red", root / "val" / "pink")
+    with pytest.raises(zoo.DataError, match=r"val: class 'pink' is not among those to train on"):
+        load(root)
+
+
+def test_a_folder_is_split_the_same_way_each_time(colours: Path) -> None:
+    one, two = load(colours, seed=1), load(colours, seed=2)
+    assert one.sha256 == two.sha256
+    for part in ("train", "validation", "test"):
+        a, b = getattr(one, part), getattr(two, part)
+        assert np.array_equal(a.inputs, b.inputs)
+        assert np.array_equal(a.targets, b.targets)
+
+
+def test_grey_images_stay_grey_and_digits_dark(tmp_path: Path, digits: mnist.Split) -> None:
+    for number in range(40):
+        folder = tmp_path / "grey" / str(digits.targets[number] % 2)
+        folder.mkdir(parents=True, exist_ok=True)
+        picture = Image.fromarray(digits.inputs[number, :, :, 0])
+        picture.convert("RGB" if number % 2 else "L").save(folder / f"{number}.png")
+    data = load(tmp_path / "grey")
+    assert isinstance(data.spec, ImageSpec)
+    assert (data.spec.channels, data.spec.background) == (1, "dark")
+    pixels = data.train.inputs / 255
+    assert data.spec.mean == pytest.approx([pixels.mean()])
+    assert data.spec.std == pytest.approx([pixels.std()])
+    Image.new("L", (9, 9), 240).save(tmp_path / "grey" / "0" / "light.png")
+    assert load(tmp_path / "grey").spec.background == "any"  # type: ignore[union-attr]
+
+
+# --- IDX files ---
+
+
+def test_idx_files_with_names(idx_folder: Path, zoo_cli: Cli, digits: mnist.Split) -> None:
+    words = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight")
+    (idx_folder / "labels.txt").write_text("\n".join(words))
+    done = zoo_cli("train", "softmax", "--data", "idx", "--epochs", "5", "--out", "run")
+    assert done.exit_code == 0, done.stderr
+    card = zoo.card("run")
+    assert card.labels == words[3:]
+    assert (card.dataset.train, card.dataset.validation, card.dataset.test) == (449, 51, 100)
+    assert card.test["accuracy"] > 0.7
+    found = zoo_cli("predict", "run", idx_folder / "t10k-images-idx3-ubyte.gz", "--json")
+    rows = json.loads(found.stdout)["rows"]
+    assert {row["label"] for row in rows} <= set(words[3:])
+    (idx_folder / "labels.txt").unlink()
+    assert load(idx_folder / "train-images-idx3-ubyte.gz").labels == tuple("345678")
+
+
+def test_idx_files_get_another_size_as_pictures_do(idx_folder: Path, digits: mnist.Split) -> None:
+    for file in idx_folder.glob("t10k*"):
+        file.unlink()
+    data = load(idx_folder, size=20)
+    assert [len(part.targets) for part in (data.train, data.validation, data.test)] == [404, 45, 51]
+    spec = ImageSpec(1, 20, (0.0,), (1.0,))
+    digit = digits.inputs[(digits.targets >= 3) & (digits.targets <= 8)][0]
+    Image.fromarray(digit[:, :, 0]).save("one.png")
+    expected = zoo.images.decode(Path("one.png"), spec)
+    seen = np.concatenate([data.train.inputs, data.validation.inputs, data.test.inputs])
+    assert (seen == expected).all(axis=(1, 2, 3)).any()
+
+
+def test_fashion_mnist_is_known_by_its_bytes() -> None:
+    folder = Path("/usr/share/datasets/fashion-mnist")
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}: apt-get install dataset-fashion-mnist")
+    assert load(folder).labels[-1] == "Ankle boot"
+
+
+# --- tables ---
+
+
+def test_a_regression_of_a_column(houses: Path, zoo_cli: Cli) -> None:
+    rows = [row[:5] for row in csv.reader(houses.read_text().splitlines())]
+    write_csv(houses, rows)
+    done = zoo_cli(
+        "train", "linear", "--data", houses, "--target", "price", "--epochs", 300, "--out", "run"
+    )
+    assert done.exit_code == 0, done.stderr
+    card = zoo.card("run")
+    assert isinstance(card.spec, zoo.TableSpec)
+    assert card.spec.columns == ("area", "rooms", "floor")
+    assert card.test["r2"] > 0.999
+    assert zoo_cli("verify", "run").exit_code == 0
+    (answer, *_) = json.loads(zoo_cli("predict", "run", houses, "--json").stdout)["rows"]
+    assert answer["prediction"] == pytest.approx(float(rows[1][4]), rel=0.02)
+
+
+def test_two_classes_of_a_column(houses: Path, zoo_cli: Cli) -> None:
+    done = zoo_cli("train", "logistic", "--data", houses, "--target", "kind", "--out", "run")
+    assert done.exit_code == 0, done.stderr
+    card = zoo.card("run")
+    assert card.labels == ("a", "big")
+    assert card.test["accuracy"] > 0.9
+    assert zoo_cli("evaluate", "run").exit_code == 0
+    (answer, *_) = json.loads(zoo_cli("predict", "run", houses, "--json").stdout)["rows"]
+    assert answer["label"] in card.labels
+
+
+# --- going on, and beginning from what is known ---
+
+
+def test_a_stopped_training_goes_on_from_elsewhere(
+    idx_folder: Path, tmp_path: Path, zoo_cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from zoo import checkpoint
+
+    words = ("train", "cnn", "--data", "idx", "--epochs", "2", "--out")
+    assert zoo_cli(*words, "whole").exit_code == 0
+    saves: list[int] = []
+    save = checkpoint.save
+
+    def interrupted(run: Path, at: checkpoint.Progress, tensors: Any) -> None:
+        save(run, at, tensors)
+        saves.append(at.step)
+        if len(saves) == 2:
+            raise OSError("no space")
+
+    monkeypatch.setattr("zoo.train.CHECKPOINT_EVERY", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", interrupted)
+        assert zoo_cli(*words, "stopped").exit_code == 1
+    monkeypatch.chdir("/")
+    done = zoo_cli("train", "--resume", tmp_path / "stopped")
+    assert done.exit_code == 0, done.stderr
+    weights = [(tmp_path / run / cards.WEIGHTS).read_bytes() for run in ("whole", "stopped")]
+    assert weights[0] == weights[1]
+    (idx_folder / "labels.txt").write_text("")
+    labels = idx_folder / "train-labels-idx1-ubyte"
+    labels.write_bytes(labels.read_bytes()[:-1] + b"\3")
+    done = zoo_cli("train", "--resume", tmp_path / "stopped")
+    assert done.exit_code == 2
+    assert "has changed since the training began" in done.stderr
+
+
+def test_pretrained_weights_are_taken_where_they_fit(
+    colours: Path, idx_folder: Path, zoo_cli: Cli
+) -> None:
+    words = ("train", "cnn", "--init", "pretrained", "--epochs", 1, "--set", "lr=0", "--out")
+    done = zoo_cli(*words, "colours", "--data", colours)
+    assert "weights of 'cnn' taken, fresh: conv1.weight, fc.weight, fc.bias" in done.stderr
+    known, fine = zoo.load("cnn").state_dict(), zoo.load("colours").state_dict()
+    assert torch.equal(fine["conv2.weight"], known["conv2.weight"])
+    assert fine["conv1.weight"].shape == (10, 3, 5, 5)
+    done = zoo_cli(*words, "digits", "--data", idx_folder)
+    assert "fresh: fc.weight, fc.bias" in done.stderr
+
+
+# --- names that torchvision knows ---
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
+    return vision.cache()
+
+
+def test_a_name_is_read_from_the_cache(cache: Path, idx_folder: Path) -> None:
+    raw = cache / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for file in idx_folder.iterdir():
+        data = file.read_bytes()
+        plain = gzip.decompress(data) if file.suffix == ".gz" else data
+        (raw / file.name.removesuffix(".gz")).write_bytes(plain)
+    data, same = load("fashion-mnist"), load(raw)
+    assert data.labels == ("Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag")
+    assert data.name == "fashion-mnist"
+    assert data.sha256 == same.sha256
+    assert np.array_equal(data.test.inputs, same.test.inputs)
+
+
+def test_letters_stand_upright(cache: Path, idx_folder: Path) -> None:
+    raw = cache / "EMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for file in idx_folder.iterdir():
+        data = file.read_bytes()
+        plain = gzip.decompress(data) if file.suffix == ".gz" else data
+        part = file.name.removesuffix(".gz").replace("t10k", "test")
+        (raw / f"emnist-letters-{part}").write_bytes(plain)
+    data, lying = load("emnist-letters"), load(raw)
+    assert data.labels == ("c", "d", "e", "f", "g", "h")
+    assert np.array_equal(data.test.inputs, lying.test.inputs.swapaxes(1, 2))
+
+
+def test_without_a_network_that_is_said(cache: Path, zoo_cli: Cli) -> None:
+    done = zoo_cli("train", "cnn", "--data", "kmnist")
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"zoo: data 'kmnist' is not in {cache} and cannot be downloaded (")
+    assert not Path("runs").exists()
+
+
+# --- what cannot be ---
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("cnn", "--data", "fasion-mnist"), 2, "Did you mean 'fashion-mnist'?"),
+        (("cnn", "--data", "no/such"), 1, "no such file or folder"),
+        (("cnn", "--data", "houses.csv"), 2, "this model takes images: expected a folder"),
+        (("linear", "--data", "idx"), 2, "this model takes a table: expected a .csv file"),
+        (("linear", "--data", "houses.csv"), 2, "expected --target COLUMN; its columns: area, "),
+        (("linear", "--data", "houses.csv", "--target", "prize"), 2, "no column 'prize'"),
+        (("linear", "--data", "houses.csv", "--target", "price"), 1, "column 'kind': expected a"),
+        (("logistic", "--data", "houses.csv", "--target", "rooms"), 1, "has 6 classes (1, 2, 3"),
+        (("linear", "--data", "houses.csv", "--target", "price", "--size", 3), 2, "for images"),
+        (("cnn", "--data", "idx", "--target", "x"), 2, "names a column of a .csv file"),
+        (("cnn", "--size", "20"), 2, "--target and --size are for --data"),
+        (("cnn", "--data", "idx", "--size", "8"), 2, "cannot take images of 8x8: try a larger"),
+        (("cnn", "--data", "idx/notes.txt"), 1, "expected IDX files named train-images-idx3"),
+        (("cnn", "--data", "empty"), 1, "expected at least 2 class folders, found none"),
+        (("cnn", "--data", "idx", "--init", "best"), 2, "--init"),
+    ],
+)
+def test_what_cannot_be_is_one_line(
+    words: tuple[object, ...], code: int, said: str, idx_folder: Path, houses: Path, zoo_cli: Cli
+) -> None:
+    (idx_folder / "notes.txt").write_text("taken in spring")
+    Path("empty").mkdir()
+    done = zoo_cli("train", *words)
+    assert said in done.stderr
+    assert done.exit_code == code
+    assert done.stderr.count("\n") == 1 or "--init" in words
+    assert not Path("runs").exists()
+
+
+def test_too_few_names_and_too_little_data(idx_folder: Path, tmp_path: Path) -> None:
+    (idx_folder / "labels.txt").write_text("a\nb")
+    with pytest.raises(zoo.DataError, match=r"expected 9 names of classes, all different"):
+        load(idx_folder)
+    for name in "ab":
+        (tmp_path / "few" / name).mkdir(parents=True)
+        Image.new("L", (9, 9)).save(tmp_path / "few" / name / "1.png")
+    with pytest.raises(zoo.DataError, match="too little data, nothing is left for the test part"):
+        load(tmp_path / "few")
