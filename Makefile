@@ -60,8 +60,8 @@ $(READY): requirements/dev.txt requirements/uv.txt pyproject.toml
 pins:
 	.uv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
 	  --no-annotate --no-emit-index-url --upgrade --extra train --extra parquet --extra tensorboard \
-	  --extra grpc --extra hub --extra openvino --group dev pyproject.toml \
-	  requirements/build.in -o requirements/dev.txt
+	  --extra grpc --extra hub --extra openvino --extra ray --group dev \
+	  pyproject.toml requirements/build.in -o requirements/dev.txt
 	echo uv | .uv/bin/uv pip compile -q --universal --generate-hashes --no-header --no-annotate \
 	  --no-emit-index-url --upgrade - -o requirements/uv.txt
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,6 +55,15 @@ class SessionEngine(StrEnum):
     onnx = "onnx"
     numpy = "numpy"
     openvino = "openvino"
+
+
+class BatchEngine(StrEnum):
+    """What runs a batch job, without torch."""
+
+    onnx = "onnx"
+    numpy = "numpy"
+    openvino = "openvino"
+    ray = "ray"
 
 
 class StepEngine(StrEnum):
@@ -595,7 +606,7 @@ def predict(
         list[str],
         typer.Argument(
             help="Image files, folders, globs, .zip, .tar, .npy, .npz, IDX, .parquet; - reads "
-            "paths from stdin. Tables: .csv, .npy, .npz, .parquet."
+            "paths from stdin. Tables: .csv, .npy, .npz, .parquet. Also s3://... and the like."
         ),
     ],
     output: Annotated[
@@ -610,8 +621,13 @@ def predict(
         bool, typer.Option("--resume", help="Go on with a job that was killed; needs -o.")
     ] = False,
     engine: Annotated[
-        SessionEngine, typer.Option(help="What runs it; numpy: the layers by hand.")
-    ] = SessionEngine.onnx,
+        BatchEngine,
+        typer.Option(help="What runs it; numpy: the layers by hand; ray: ONNX on a Ray cluster."),
+    ] = BatchEngine.onnx,
+    address: Annotated[
+        str | None,
+        typer.Option(help="With ray: the cluster's.  [default: one of this machine's own]"),
+    ] = None,
     device: SessionDeviceOption = SessionDevice.auto,
     cuda_graphs: CudaGraphs = False,
     fp16: Fp16 = False,
@@ -619,38 +635,43 @@ def predict(
 ) -> None:
     """Predict images or tables."""
     from serve import batch, sinks
+    from zoo import cards
     from zoo.session import Session
 
     if output is not None and json:
         raise UsageError("--json prints to stdout, -o writes a file: give one of them")
     if resume and output is None:
         raise UsageError("--resume goes on with a file: give the same -o as before")
-    session = Session(  # not spinning: the cores decode meanwhile
-        model,
-        engine=engine.value,
-        device=device.value,
-        spin=False,
-        graphs=cuda_graphs,
-        fp16=fp16,
-    )
+    bundle = cards.locate(model)
+    card = cards.read(bundle)
+    on: dict[str, Any] = {"device": device.value, "graphs": cuda_graphs, "fp16": fp16}
+    how: dict[str, Any] = {"top": top, "invert": invert.value}
+    run: Callable[..., batch.Tally]
+    if engine is BatchEngine.ray:
+        if resume:
+            raise UsageError("--resume is for the other engines: a Ray job outlives its workers")
+        with needs_extra("ray", "--engine ray"):
+            from serve import ray_batch
+        run = partial(ray_batch.run, bundle, address=address, **on)
+    elif address is not None:
+        raise UsageError("--address is a Ray cluster's: give --engine ray too")
+    else:  # not spinning: the cores decode meanwhile
+        run = partial(batch.run, Session(bundle, engine=engine.value, spin=False, **on))
     kept = sinks.Collect() if json else None
     if output is None:
-        sink: sinks.Sink = kept or sinks.Table()
-        tally = batch.run(session, inputs, sink, top=top, invert=invert.value)
+        tally = run(inputs, kept or sinks.Table(), **how)
     else:
-        weights = session.card.files
-        what = {
-            "files": weights, "inputs": inputs, "top": top, "invert": invert.value,
-            "engine": engine.value,
-        }  # fmt: skip
+        what = {"files": card.files, "inputs": inputs, **how, "engine": engine.value}
         job = sinks.Job(output, what, resume)
+        if resume:
+            how["skip"] = job.done
         with job.open() as sink:
-            tally = batch.run(session, inputs, sink, top=top, invert=invert.value, skip=job.done)
+            tally = run(inputs, sink, **how)
     if kept is not None:
-        _print_json({"model": session.card.name, "device": session.device, "rows": kept.rows})
+        _print_json({"model": card.name, "device": tally.device, "rows": kept.rows})
     sys.stdout.flush()
     speed = tally.rows / tally.seconds if tally.seconds else 0
-    print(f"{tally.rows:,} rows on {session.device}, {speed:,.0f} rows/s", file=sys.stderr)
+    print(f"{tally.rows:,} rows on {tally.device}, {speed:,.0f} rows/s", file=sys.stderr)
     if tally.failed:
         print(
             f"zoo: {tally.failed:,} of {tally.rows:,} inputs failed, first {tally.first_error}",

@@ -14,7 +14,7 @@ from serve import sources
 from serve.sinks import Columns, Sink
 from zoo.images import Invert
 from zoo.progress import Bar
-from zoo.session import Prediction, Session
+from zoo.session import Session
 
 #: Blocks that may wait between reading and running: the bound on memory.
 _AHEAD = 4
@@ -22,8 +22,9 @@ _AHEAD = 4
 
 @dataclass
 class Tally:
-    """What a job did: rows read, rows that failed, the first failure, and the seconds it took."""
+    """What a job did: where, rows, those that failed, the first failure, and the seconds taken."""
 
+    device: str
     rows: int = 0
     failed: int = 0
     first_error: str = ""
@@ -52,23 +53,29 @@ def run(
         invert: see `zoo.images.decode`.
         skip: blocks that were done before.
     """
-    tally = Tally()
-    began = time.perf_counter()
     bar = Bar(f"predict {session.card.name}", None, start=skip * sources.BLOCK)
     if bar.shown:
         bar.set_total(sources.count(given))
+    blocks = _ahead(sources.read(given, session.card.spec, invert, skip))
+    return write((predict(session, block, top) for block in blocks), sink, bar, session.device)
+
+
+def write(blocks: Iterable[Columns], sink: Sink, bar: Bar, device: str) -> Tally:
+    """Write rows, a block at a time, and count them."""
+    tally = Tally(device)
+    began = time.perf_counter()
     with bar:
-        for block in _ahead(sources.read(given, session.card.spec, invert, skip)):
-            found = session.predict(block.inputs)
-            sink.write(_columns(block, found, session.card.labels, top))
-            tally.rows += len(block.names)
-            bad = len(block.names) - len(block.inputs)
+        for columns in blocks:
+            sink.write(columns)
+            rows = len(columns["source"])
+            bad = rows - columns["error"].count(None)
             if bad and not tally.failed:
-                place = next(n for n, error in enumerate(block.errors) if error is not None)
-                tally.first_error = f"{block.names[place]}: {block.errors[place]}"
+                place = next(n for n, error in enumerate(columns["error"]) if error is not None)
+                tally.first_error = f"{columns['source'][place]}: {columns['error'][place]}"
+            tally.rows += rows
             tally.failed += bad
             tally.seconds = time.perf_counter() - began
-            bar.advance(len(block.names), f"{tally.rows / tally.seconds:,.0f} rows/s")
+            bar.advance(rows, f"{tally.rows / tally.seconds:,.0f} rows/s")
     return tally
 
 
@@ -104,7 +111,9 @@ def _ahead(blocks: Iterable[sources.Block]) -> Iterator[sources.Block]:
         stopped.set()
 
 
-def _columns(block: sources.Block, found: Prediction, labels: Sequence[str], top: int) -> Columns:
+def predict(session: Session, block: sources.Block, top: int) -> Columns:
+    """Predict a block's rows; those that could not be read keep their place and their error."""
+    found, labels = session.predict(block.inputs), session.card.labels
     columns: Columns = {"source": block.names}
     if not labels:
         columns["prediction"] = found.values.tolist()

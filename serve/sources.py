@@ -1,7 +1,8 @@
 """Sources: what `zoo predict` reads. Each gives rows one by one, in the order of the input.
 
 A row is its name, what is held of it, and the function that turns this into the model's input; so
-rows that were done before can be passed over without decoding them.
+rows that were done before can be passed over without decoding them, and a row can be decoded in
+another process than the one that found it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from serve import remote
 from zoo import images
 from zoo.datasets import idx, tabular
 from zoo.entry import ImageSpec, Spec, TableSpec
@@ -31,7 +33,9 @@ BLOCK = 256
 MAX_FILE = 64_000_000
 
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)  # the latter on Windows alone
-Row = tuple[str, Any, Callable[[Any], NDArray[Any]]]
+Row = tuple[str, Any, Callable[[Any, Any], NDArray[Any]]]
+#: A path and its kind; "error: ..." is what is wrong with it.
+File = tuple[str, str]
 
 
 class Block(NamedTuple):
@@ -53,6 +57,7 @@ def read(
 
     Images: files, folders (recursive), globs, .zip and .tar archives, .npy, .npz, IDX, Parquet with
     a column of image bytes; `-` reads paths from stdin. Tables: .csv, .npy, .npz, Parquet.
+    Images, folders, globs and Parquet may be on remote storage; see `serve.remote`.
 
     Nothing is raised for an input that cannot be read: it is a row with its error.
 
@@ -62,23 +67,30 @@ def read(
         invert: see `zoo.images.decode`.
         skip: blocks to pass over.
     """
-    rows = (row for text in given for row in _rows(text, spec))
-    for _ in itertools.islice(rows, skip * BLOCK):
+    found = rows(files(given), spec)
+    for _ in itertools.islice(found, skip * BLOCK):
         pass
+    while some := list(itertools.islice(found, BLOCK)):
+        yield block(some, spec, invert)
+
+
+def block(some: Iterable[Row], spec: Spec, invert: images.Invert) -> Block:
+    """Turn some rows into what the model takes."""
+    names: list[str] = []
+    good: list[NDArray[Any]] = []
+    errors: list[str | None] = []
+    for name, held, load in some:
+        names.append(name)
+        try:
+            good.append(load(held, spec))
+            errors.append(None)
+        except DataError as error:
+            errors.append(str(error))
     empty = np.empty((0, *(int(n) for n in spec.tensor.shape[1:])), spec.tensor.dtype)
-    while some := list(itertools.islice(rows, BLOCK)):
-        good: list[NDArray[Any]] = []
-        errors: list[str | None] = []
-        for _, held, load in some:
-            try:
-                good.append(load(held))
-                errors.append(None)
-            except DataError as error:
-                errors.append(str(error))
-        inputs = np.stack(good) if good else empty
-        if isinstance(spec, ImageSpec):
-            inputs = images.fit(inputs, spec, invert)
-        yield Block([row[0] for row in some], errors, inputs)
+    inputs = np.stack(good) if good else empty
+    if isinstance(spec, ImageSpec):
+        inputs = images.fit(inputs, spec, invert)
+    return Block(names, errors, inputs)
 
 
 def count(given: Iterable[str]) -> int | None:
@@ -95,32 +107,42 @@ def count(given: Iterable[str]) -> int | None:
     return total
 
 
-def _fail(message: str) -> NDArray[Any]:
+def _fail(message: str, spec: Spec) -> NDArray[Any]:
     raise DataError(message)
 
 
-def _rows(text: str, spec: Spec) -> Iterator[Row]:
+def files(given: Iterable[str]) -> Iterator[File]:
+    """Turn what was given into files; a folder is walked, a glob expanded, each sorted."""
+    for text in given:
+        yield from _files(text)
+
+
+def rows(files: Iterable[File], spec: Spec) -> Iterator[Row]:
+    """Yield the rows of files; their bytes are read here or when the row is loaded."""
     image = isinstance(spec, ImageSpec)
-
-    def load(path: str) -> NDArray[Any]:
-        assert isinstance(spec, ImageSpec)
-        return images.decode(_file(path), spec, "no")
-
-    for path, kind in _paths(text):
+    for path, kind in files:
         try:
-            if kind == "error":
-                yield text, path, _fail
-            elif kind == "image" and image:
-                yield path, path, load
+            if kind == "image" and image:
+                yield path, path, _image
+            elif kind.startswith("error: "):
+                yield path, kind.removeprefix("error: "), _fail
             else:
                 yield from _many(path, kind, spec)
         except DataError as error:
             yield path, str(error).removeprefix(f"{path}: "), _fail
 
 
+def _image(path: str, spec: ImageSpec) -> NDArray[np.uint8]:
+    data = remote.read(path, MAX_FILE) if remote.is_url(path) else _file(path)
+    return images.decode(data, spec, "no")
+
+
 def _many(path: str, kind: str, spec: Spec) -> Iterator[Row]:
     """Read a file that holds many rows."""
-    if not os.path.exists(path):
+    if remote.is_url(path):
+        if kind != "parquet":
+            raise DataError("on remote storage: expected images, folders or .parquet")
+    elif not os.path.exists(path):
         raise DataError("no such file")
     if kind == "parquet":
         yield from _parquet(path, spec)
@@ -133,11 +155,10 @@ def _many(path: str, kind: str, spec: Spec) -> Iterator[Row]:
         if kind != "csv":
             raise DataError("this model takes a table: expected .csv, .npy, .npz or .parquet")
         for number, texts in enumerate(tabular.rows(Path(path), spec.columns)):
-            yield f"{path}[{number}]", texts, lambda texts: _numbers(texts, spec)
+            yield f"{path}[{number}]", texts, _numbers
     elif kind in ("zip", "tar"):
         for name, data in _members(path, kind):
-            member = f"{path}/{name}"
-            yield member, data, lambda data: images.decode(_bytes(data), spec, "no")
+            yield f"{path}/{name}", data, _member
     else:
         raise DataError("this model takes images, not a table")
 
@@ -153,8 +174,7 @@ def _kind(path: str) -> str:
     return "idx" if idx.looks_like_idx(path) else "image"
 
 
-def _paths(text: str) -> Iterator[tuple[str, str]]:
-    """Turn one argument into files and their kinds; a folder is walked, a glob expanded, sorted."""
+def _files(text: str) -> Iterator[File]:
     if text == "-":
         for line in sys.stdin:
             if line.strip():
@@ -162,7 +182,17 @@ def _paths(text: str) -> Iterator[tuple[str, str]]:
                 yield path, _kind(path)
         return
     path = os.path.expanduser(text)
-    if os.path.isdir(path):
+    found: Iterator[File]
+    if remote.is_url(text):
+        if "*" not in text and os.path.splitext(text)[1].lower() in (*images.SUFFIXES, ".parquet"):
+            yield text, _kind(text)
+            return
+        try:
+            found = ((url, _kind(url)) for url in remote.find(text, images.SUFFIXES))
+        except DataError as error:
+            found = iter([(text, f"error: {error}")])
+        missing = "nothing there to read"
+    elif os.path.isdir(path):
         found = _walk(path)
         missing = "a folder without images"
     elif not os.path.exists(path) and glob.has_magic(path):
@@ -172,7 +202,7 @@ def _paths(text: str) -> Iterator[tuple[str, str]]:
     else:
         yield path, _kind(path)
         return
-    first = next(found, (missing, "error"))
+    first = next(found, (text, f"error: {missing}"))
     yield first
     yield from found
 
@@ -212,11 +242,11 @@ def _file(path: str) -> bytes:
     return data
 
 
-def _bytes(data: bytes | str) -> bytes:
-    """Return an archive member's bytes, or raise what is wrong with it."""
+def _member(data: bytes | str, spec: ImageSpec) -> NDArray[np.uint8]:
+    """Decode an archive's member, or raise what is wrong with it."""
     if isinstance(data, str):
         raise DataError(data)
-    return data
+    return images.decode(data, spec, "no")
 
 
 def _members(path: str, kind: str) -> Iterator[tuple[str, bytes | str]]:
@@ -284,11 +314,11 @@ def _fitting(array: NDArray[Any], spec: Spec) -> NDArray[Any]:
     return array
 
 
-def _same(row: NDArray[Any]) -> NDArray[Any]:
+def _same(row: NDArray[Any], spec: ImageSpec) -> NDArray[Any]:
     return row
 
 
-def _finite(row: NDArray[Any]) -> NDArray[np.float32]:
+def _finite(row: NDArray[Any], spec: TableSpec) -> NDArray[np.float32]:
     if not np.isfinite(row).all():
         raise DataError("expected finite numbers, found NaN or infinity")
     return np.asarray(row, np.float32)
@@ -303,7 +333,7 @@ def _parquet(path: str, spec: Spec) -> Iterator[Row]:
         import pyarrow as pa
         import pyarrow.parquet as pq
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(remote.open_file(path) if remote.is_url(path) else path)
         schema = file.schema_arrow
         if isinstance(spec, TableSpec):
             missing = [name for name in spec.columns if name not in schema.names]
@@ -321,9 +351,9 @@ def _parquet(path: str, spec: Spec) -> Iterator[Row]:
                 name = f"{path}[{number}]"
                 number += 1
                 if isinstance(spec, TableSpec):
-                    yield name, [row[column] for column in columns], lambda v: _cells(v, spec)
+                    yield name, [row[column] for column in columns], _cells
                 else:
-                    yield name, row[columns[0]], lambda v: images.decode(_cell(v), spec, "no")
+                    yield name, row[columns[0]], _cell
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"damaged Parquet file ({str(error).splitlines()[0]})") from None
 
@@ -335,11 +365,11 @@ def _holds_images(pa: Any, kind: Any) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def _cell(value: Any) -> bytes:
+def _cell(value: Any, spec: ImageSpec) -> NDArray[np.uint8]:
     data = value.get("bytes") if isinstance(value, dict) else value
     if not isinstance(data, bytes):
         raise DataError("no image: the cell is empty")
-    return data
+    return images.decode(data, spec, "no")
 
 
 def _cells(values: list[Any], spec: TableSpec) -> NDArray[np.float32]:

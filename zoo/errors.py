@@ -12,6 +12,7 @@ _IN_EXTRA = {
     "openvino": {"openvino"},
     "grpc": {"grpc", "google"},
     "hub": {"huggingface_hub"},
+    "ray": {"ray", "pyarrow", "fsspec"},
 }
 
 
