@@ -47,7 +47,7 @@ def demo(out: Path, *, epochs: int = 3, device: str = "auto") -> Path:
 
     began = time.perf_counter()
     _say(f"1/4  train {MODEL} on 55,000 MNIST images for {epochs} epochs")
-    train(MODEL, registry.get(MODEL).recipe.replace(epochs=epochs), run, device=device)
+    train(MODEL, registry.get(MODEL).recipe.replace(epochs=epochs, teacher=""), run, device=device)
     card = cards.read(run)
     _say(
         f"2/4  ONNX file written; against torch on {card.parity.samples:,} test images: "

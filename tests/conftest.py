@@ -81,7 +81,19 @@ def quick_run(tmp_path_factory: pytest.TempPathFactory, zoo_command: list[str]) 
     """A bundle from a short real training through the command line: cnn, one epoch."""
     run = tmp_path_factory.mktemp("runs") / "cnn"
     done = subprocess.run(
-        [*zoo_command, "train", "cnn", "--epochs", "1", "--batch-size", "256", "--out", str(run)],
+        [
+            *zoo_command,
+            "train",
+            "cnn",
+            "--epochs",
+            "1",
+            "--batch-size",
+            "256",
+            "--set",
+            "teacher=",
+            "--out",
+            str(run),
+        ],
         capture_output=True,
         text=True,
         timeout=300,

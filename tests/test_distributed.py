@@ -66,13 +66,26 @@ def largest_difference(run: Path, other: Path) -> float:
 @pytest.mark.parametrize(
     "recipe",
     [
-        pytest.param(("softmax", "--epochs", 1, "--batch-size", 1100), id="softmax, 50 steps"),
+        pytest.param(
+            ("softmax", "--epochs", 1, "--batch-size", 1100, "--set", "teacher="),
+            id="softmax, 50 steps",
+        ),
         pytest.param(
             ("logistic", "--epochs", 25, "--batch-size", 340, "--set", "clip_norm=0.1"),
             id="logistic, 50 steps, every second of one row",
         ),
         pytest.param(
-            ("cnn", "--epochs", 1, "--batch-size", 5500, "--set", "optimizer=sgd"),
+            (
+                "cnn",
+                "--epochs",
+                1,
+                "--batch-size",
+                5500,
+                "--set",
+                "teacher=",
+                "--set",
+                "optimizer=sgd",
+            ),
             id="cnn, augmented, 10 steps",
         ),
     ],
@@ -101,7 +114,7 @@ def test_two_workers_train_the_weights_of_one_process(
     assert logs[0]["loss"] == pytest.approx(logs[1]["loss"], rel=1e-5)
 
 
-LONG = ("train", "softmax", "--epochs", 3, "--batch-size", 1000)
+LONG = ("train", "softmax", "--epochs", 3, "--batch-size", 1000, "--set", "teacher=")
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,9 @@ def test_ten_steps_by_hand_are_those_of_torch(name: str, optimizer: str) -> None
 
 def test_a_training_by_hand_ends_as_a_bundle(tmp_path: Path, zoo_process: Process) -> None:
     run = tmp_path / "softmax"
-    done = zoo_process("train", "softmax", "--engine", "numpy", "--epochs", 1, "--out", run)
+    done = zoo_process(
+        "train", "softmax", "--engine", "numpy", "--epochs", 1, "--set", "teacher=", "--out", run
+    )
     assert done.returncode == 0, done.stderr
     card = cards.read(run)
     assert card.recipe.engine == "numpy"
@@ -67,7 +69,18 @@ def test_a_training_by_hand_ends_as_a_bundle(tmp_path: Path, zoo_process: Proces
 def test_a_training_by_hand_that_was_stopped_ends_with_the_same_bytes(
     tmp_path: Path, zoo_command: list[str], zoo_process: Process
 ) -> None:
-    options = ("--engine", "numpy", "--epochs", 1, "--set", "optimizer=sgd", "--lr", "0.05")
+    options = (
+        "--engine",
+        "numpy",
+        "--epochs",
+        1,
+        "--set",
+        "optimizer=sgd",
+        "--lr",
+        "0.05",
+        "--set",
+        "teacher=",
+    )
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert zoo_process("train", "softmax", *options, "--out", whole).returncode == 0
     process = start(zoo_command, "train", "softmax", *options, "--out", parts)
