@@ -24,7 +24,7 @@ from zoo.datasets import Dataset, mnist, vision
 from zoo.entry import ImageSpec
 
 Cli = Callable[..., Result]
-COLOURS = {"blue": (40, 60, 220), "green": (30, 200, 60), "red": (220, 50, 40)}
+COLOURS = {"blue": (40, 60, 220), "green": (30, 200, 60), "红": (220, 50, 40)}
 
 
 def draw(colour: tuple[int, int, int], rng: np.random.Generator) -> Image.Image:
@@ -46,8 +46,8 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 number % 4
             ]
             draw(colour, rng).convert(mode).save(root / name / f"{number:02d}.{suffix}")
-    draw(COLOURS["red"], rng).convert("L").save(root / "red" / "grey.bmp")
-    (root / "red" / "bad.png").write_bytes(b"nonsense")
+    draw(COLOURS["红"], rng).convert("L").save(root / "红" / "grey.bmp")
+    (root / "红" / "bad.png").write_bytes(b"nonsense")
     (root / "rare").mkdir()
     draw((250, 250, 250), rng).save(root / "rare" / "only.png")
     return root
@@ -118,7 +118,7 @@ def load(data: object, **recipe: Any) -> Dataset:
 def test_what_is_wrong_with_a_folder_is_said_once(colour_run: tuple[Path, str]) -> None:
     said = colour_run[1]
     assert "my colours: 1 of 183 files cannot be read, first " in said
-    assert "red/bad.png: not an image in a known format" in said
+    assert "红/bad.png: not an image in a known format" in said
     assert "uneven: 49 images of 'blue' to train on, 1 of 'rare'" in said
     assert "classes without an image in the validation part: rare" in said
     assert "classes without an image in the test part: rare" in said
@@ -128,7 +128,7 @@ def test_the_network_and_the_card_fit_the_folder(
     colours: Path, colour_run: tuple[Path, str]
 ) -> None:
     card = zoo.card(colour_run[0])
-    assert card.labels == ("blue", "green", "rare", "red")
+    assert card.labels == ("blue", "green", "rare", "红")
     assert isinstance(card.spec, ImageSpec)
     assert (card.spec.channels, card.spec.size, card.spec.background) == (3, 20, "any")
     assert card.test["accuracy"] == 1.0
@@ -136,6 +136,7 @@ def test_the_network_and_the_card_fit_the_folder(
     assert (card.dataset.train, card.dataset.validation, card.dataset.test) == (148, 16, 18)
     assert card.recipe.data == str(colours)
     assert f"zoo train cnn --data '{colours}' --set size=20 --set epochs=6" in card.training.command
+    assert (card.recipe.teacher, card.recipe.elastic) == ("", 0)
     assert "digit" not in card.limits
 
 
@@ -149,8 +150,8 @@ def test_what_comes_after_training_finds_the_folder(
     assert zoo_cli("verify", run).exit_code == 0
     exported = zoo_cli("export", run, "-o", "colours.onnx")
     assert "same top-1 on 18 of 18 test rows" in exported.stderr
-    table = zoo_cli("predict", run, *sorted(colours.glob("*/04.*")), colours / "red" / "01.jpg")
-    assert [line.split()[-2] for line in table.stdout.splitlines()[1:]] == [*COLOURS, "red"]
+    table = zoo_cli("predict", run, *sorted(colours.glob("*/04.*")), colours / "红" / "01.jpg")
+    assert [line.split()[-2] for line in table.stdout.splitlines()[1:]] == [*COLOURS, "红"]
 
 
 def test_predict_sees_what_training_saw(colours: Path, colour_run: tuple[Path, str]) -> None:
@@ -174,7 +175,7 @@ def test_it_is_served_with_its_own_labels(
     assert found["label"] == "green"
     assert set(found["probabilities"]) == {*COLOURS, "rare"}
     (model,) = json.loads(server.request("GET", "/v1/models")[2])  # what the page shows
-    assert model["labels"] == ["blue", "green", "rare", "red"]
+    assert model["labels"] == ["blue", "green", "rare", "红"]
     assert model["input"]["shape"] == ["batch", 20, 20, 3]
     assert model["dataset"] == "my colours"
     assert server.stop()[0] == 0
@@ -188,7 +189,7 @@ def test_data_that_has_changed_or_gone_is_said_so(
     card = cards.read(run)
     cards.write(run, cards.replace(card, recipe=card.recipe.replace(data=str(copy))))
     assert zoo_cli("evaluate", run).exit_code == 0
-    (copy / "red" / "00.png").unlink()
+    (copy / "红" / "00.png").unlink()
     for command in (("evaluate",), ("export",), ("verify",), ("reproduce",)):
         done = zoo_cli(*command, run)
         assert done.exit_code == 5
@@ -204,7 +205,7 @@ def test_folders_that_are_split_already_stay_so(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     root = tmp_path / "parts"
     for part, count in (("train", 20), ("val", 3), ("test", 5)):
-        for name in ("blue", "red"):
+        for name in ("blue", "红"):
             (root / part / name).mkdir(parents=True)
             for number in range(count):
                 draw(COLOURS[name], rng).save(root / part / name / f"{number}.png")
@@ -213,7 +214,7 @@ def test_folders_that_are_split_already_stay_so(tmp_path: Path) -> None:
     shutil.rmtree(root / "test")
     data = load(root)  # one part held out: nobody may choose by it
     assert [len(part.targets) for part in (data.train, data.validation, data.test)] == [36, 4, 6]
-    shutil.copytree(root / "val" / "red", root / "val" / "pink")
+    shutil.copytree(root / "val" / "红", root / "val" / "pink")
     with pytest.raises(zoo.DataError, match=r"val: class 'pink' is not among those to train on"):
         load(root)
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
 from zoo.checkpoint import EpochLog
 
+#: For class names in Chinese, where the machine has one.
+_CHINESE = ("CJK", "YaHei", "PingFang", "WenQuanYi")
+_FONTS = sorted(f for f in font_manager.get_font_names() if any(part in f for part in _CHINESE))
 mpl.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "font.size": 10})
+mpl.rcParams["font.family"] = ["DejaVu Sans", *_FONTS[:1]]
 _BLUE, _ORANGE = "#2563a8", "#c2571a"
 
 
@@ -139,4 +145,6 @@ def contact_sheet(
 
 
 def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # no such font: a box is drawn
+        figure.savefig(path, dpi=110, metadata={"Software": None})
