@@ -137,7 +137,7 @@ def _cluster(address: str | None) -> Iterator[None]:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     try:
-        _start(address)
+        _start(address or os.environ.get("RAY_ADDRESS", "local"))
         context = DataContext.get_current()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
@@ -152,12 +152,13 @@ def _cluster(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def _start(address: str | None) -> None:
+def _start(address: str) -> None:
+    """Join the cluster at the address; "local" starts one, "auto" is the one on this machine."""
     try:
-        if address and ":" in address:  # Ray itself would try for minutes, and end the process
+        if ":" in address:  # Ray itself would try for minutes, and end the process
             host, _, port = address.rpartition("/")[2].rpartition(":")
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # Ray's are of many kinds
-        where = f"no Ray cluster at {address}" if address else "Ray did not start"
+        where = "Ray did not start" if address == "local" else f"no Ray cluster at {address}"
         raise ZooError(f"{where}: {str(error).strip().splitlines()[0]}") from error
