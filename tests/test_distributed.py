@@ -225,4 +225,4 @@ def test_alone_nothing_is_shared() -> None:
     alone = Workers(torch.device("cpu"))
     assert alone.share(57) == (slice(None), 1.0)
     assert (alone.any(True), alone.any(False), alone.stop(True, 3)) == (True, False, True)
-    assert zoo.card("cnn").training.command == "zoo train cnn"
+    assert zoo.card("cnn").training.command.startswith("zoo train cnn")

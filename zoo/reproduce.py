@@ -107,7 +107,6 @@ def _train(card: Card, seed: int, run: Path, device: str) -> Path:
 
     from zoo import checkpoint, train
 
-    torch.set_num_threads(card.training.threads)  # sums are added up in parts, one a thread
     recipe = card.recipe.replace(seed=seed)
     plan = cards.plan(run)
     if plan is not None and plan != Plan(card.name, recipe):
@@ -115,9 +114,14 @@ def _train(card: Card, seed: int, run: Path, device: str) -> Path:
     if (run / cards.CARD).exists():
         print(f"{run} has ended before: taken as it is, remove it to train again", file=sys.stderr)
         return run
-    if checkpoint.exists(run):
-        return train.resume(run, name=card.name, device=device)
-    return train.train(card.name, recipe, run, device=device)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(card.training.threads)  # sums are added up in parts, one a thread
+    try:
+        if checkpoint.exists(run):
+            return train.resume(run, name=card.name, device=device)
+        return train.train(card.name, recipe, run, device=device)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _elsewhere(card: Card, again: Card) -> str:
