@@ -1,6 +1,7 @@
 # Everything sets itself up: a fresh machine needs Python 3.11 or newer, and make.
 #   make demo    train a CNN, export it, prove the export, read real digits, write a report
-#   make test    the tests; make test-all: those too that train in several processes
+#   make test    the tests; make test-all: the slow ones too (several processes,
+#                kills, a Ray cluster)
 #   make check   ruff and mypy
 #   make weights train and measure the shipped models again, five seeds each
 PYTHON ?= python3

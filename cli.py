@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -20,101 +19,11 @@ from typer.core import TyperGroup
 from zoo import __version__
 from zoo.errors import UsageError, VerificationError, ZooError, needs_extra
 
-
-class Device(StrEnum):
-    """Where to run."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-    mps = "mps"
-
-
-class SessionDevice(StrEnum):
-    """Where ONNX Runtime runs."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-    tensorrt = "tensorrt"
-    mps = "mps"
-
-
-class Engine(StrEnum):
-    """What runs a model."""
-
-    onnx = "onnx"
-    torch = "torch"
-    numpy = "numpy"
-    openvino = "openvino"
-
-
-class SessionEngine(StrEnum):
-    """What runs a model without torch."""
-
-    onnx = "onnx"
-    numpy = "numpy"
-    openvino = "openvino"
-
-
-class BatchEngine(StrEnum):
-    """What runs a batch job, without torch."""
-
-    onnx = "onnx"
-    numpy = "numpy"
-    openvino = "openvino"
-    ray = "ray"
-
-
-class StepEngine(StrEnum):
-    """What takes the steps of a training."""
-
-    torch = "torch"
-    numpy = "numpy"
-
-
-class Init(StrEnum):
-    """Which weights a training begins with."""
-
-    random = "random"
-    pretrained = "pretrained"
-
-
-class Inversion(StrEnum):
-    """What to do with dark-on-light images."""
-
-    auto = "auto"
-    yes = "yes"
-    no = "no"
-
-
-class Precision(StrEnum):
-    """Of an exported network's weights and arithmetic."""
-
-    fp32 = "fp32"
-    fp16 = "fp16"
-    int8 = "int8"
-
-
-class Preprocess(StrEnum):
-    """Where an exported file's input is normalised."""
-
-    graph = "graph"
-    none = "none"
-
-
-class ExportFormat(StrEnum):
-    """What `zoo export` writes."""
-
-    onnx = "onnx"
-    triton = "triton"
-
-
-class LogFormat(StrEnum):
-    """How the access log is written."""
-
-    text = "text"
-    json = "json"
+Device = Literal["auto", "cpu", "cuda", "mps"]
+#: Of ONNX Runtime alone.
+SessionDevice = Literal["auto", "cpu", "cuda", "tensorrt", "mps"]
+#: Those that need no torch.
+SessionEngine = Literal["onnx", "numpy", "openvino"]
 
 
 class _Zoo(TyperGroup):
@@ -258,7 +167,7 @@ def info(model: Bundle, json: Json = False) -> None:
     recipe = {
         name: value
         for name, value in cards.as_json(card)["recipe"].items()
-        if value not in (0, "") and name not in idle
+        if value not in (0, "", "random") and name not in idle
     }
     training, parity = card.training, card.parity
     lines = {
@@ -276,7 +185,8 @@ def info(model: Bundle, json: Json = False) -> None:
         f"SHA-256 {card.dataset.sha256[:16]}...",
         "recipe": ", ".join(f"{name}={value}" for name, value in recipe.items()),
         "training": f"{training.seconds:.1f} s on {training.hardware}, "
-        f"{training.threads} threads; {training.command}",
+        f"{training.threads} {'thread' if training.threads == 1 else 'threads'}; "
+        f"{training.command}",
         "versions": ", ".join(f"{name} {value}" for name, value in training.versions.items()),
         "licence": card.licence,
         "limits": card.limits,
@@ -315,7 +225,8 @@ def train(
     ] = None,
     size: Annotated[int | None, typer.Option(min=1, help="The side that every image gets.")] = None,
     init: Annotated[
-        Init | None, typer.Option(help="pretrained: from the shipped weights, where they fit.")
+        Literal["random", "pretrained"] | None,
+        typer.Option(help="pretrained: from the shipped weights, where they fit."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Recipe field epochs.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Recipe field batch_size.")] = None,
@@ -326,9 +237,10 @@ def train(
         typer.Option("--set", metavar="FIELD=VALUE", help="Any recipe field; repeatable."),
     ] = None,
     engine: Annotated[
-        StepEngine | None, typer.Option(help="Recipe field engine; numpy: the layers by hand.")
+        Literal["torch", "numpy"] | None,
+        typer.Option(help="Recipe field engine; numpy: the layers by hand."),
     ] = None,
-    device: DeviceOption = Device.auto,
+    device: DeviceOption = "auto",
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The run folder.  [default: runs/MODEL]")
     ] = None,
@@ -347,9 +259,9 @@ def train(
         name: value
         for name, value in
         {
-            "target": target, "size": size, "init": init and init.value,
+            "target": target, "size": size, "init": init,
             "epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed,
-            "engine": engine and engine.value,
+            "engine": engine,
         }.items()
         if value is not None
     }  # fmt: skip
@@ -363,7 +275,7 @@ def train(
     with needs_extra("train", "zoo train"):
         from zoo import distributed, registry
         from zoo import train as training
-    options: dict[str, Any] = {"device": device.value, "tensorboard": tensorboard}
+    options: dict[str, Any] = {"device": device, "tensorboard": tensorboard}
     with distributed.one_voice():
         if resume is not None:
             if data or changes or out is not None:
@@ -440,14 +352,14 @@ def reproduce(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the runs go.")] = Path(
         "runs/reproduce"
     ),
-    device: DeviceOption = Device.auto,
+    device: DeviceOption = "auto",
     json: Json = False,
 ) -> None:
     """Train by the card's recipe and seeds, and say whether the published figure holds."""
     with needs_extra("train", "zoo reproduce"):
         from zoo import reproduce as again
 
-        found = again.reproduce(model, seeds=seeds, out=out, device=device.value)
+        found = again.reproduce(model, seeds=seeds, out=out, device=device)
     if json:
         _print_json(found._asdict() | {"trials": [trial._asdict() for trial in found.trials]})
     else:
@@ -472,8 +384,8 @@ def ship(
 @app.command()
 def evaluate(
     model: Bundle,
-    engine: Annotated[Engine, typer.Option(help="What runs it.")] = Engine.onnx,
-    device: DeviceOption = Device.auto,
+    engine: Annotated[Literal[SessionEngine, "torch"], typer.Option(help="What runs it.")] = "onnx",
+    device: DeviceOption = "auto",
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw the confusion matrix as PNG.")
     ] = None,
@@ -485,7 +397,7 @@ def evaluate(
 
     bundle = cards.locate(model)
     card = cards.read(bundle)
-    found = measure(bundle, engine=engine.value, device=device.value)
+    found = measure(bundle, engine=engine, device=device)
     if plot is not None:
         with needs_extra("train", "--plot"):
             from zoo import plots
@@ -529,8 +441,9 @@ def export(
         ),
     ] = None,
     precision: Annotated[
-        Precision, typer.Option(help="int8: static QDQ, calibrated on training rows.")
-    ] = Precision.fp32,
+        Literal["fp32", "fp16", "int8"],
+        typer.Option(help="int8: static QDQ, calibrated on training rows."),
+    ] = "fp32",
     opset: Annotated[
         int | None, typer.Option(help="15 to 26.  [default: 20; 21 for tables in int8]")
     ] = None,
@@ -538,21 +451,23 @@ def export(
         str, typer.Option(metavar="N|dynamic", help="Rows that the file takes.")
     ] = "dynamic",
     preprocess: Annotated[
-        Preprocess, typer.Option(help="none: the input is normalised float32 NCHW already.")
-    ] = Preprocess.graph,
+        Literal["graph", "none"],
+        typer.Option(help="none: the input is normalised float32 NCHW already."),
+    ] = "graph",
     test_vectors: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write the file there, with test_data_set_0 to 3."),
     ] = None,
     form: Annotated[
-        ExportFormat, typer.Option("--format", help="triton: the bundle in a model repository.")
-    ] = ExportFormat.onnx,
+        Literal["onnx", "triton"],
+        typer.Option("--format", help="triton: the bundle in a model repository."),
+    ] = "onnx",
     gpu: Annotated[bool, typer.Option("--gpu", help="With triton: run it there on GPUs.")] = False,
 ) -> None:
     """Export a bundle's network to ONNX, and refuse if it does not agree with torch."""
     from zoo import cards
 
-    if form is ExportFormat.triton:
+    if form == "triton":
         from zoo.triton import repository
 
         kind = "gpu" if gpu else "cpu"
@@ -567,19 +482,19 @@ def export(
         from zoo.export import export_bundle
         from zoo.variants import Variant
     rows = None if batch == "dynamic" else int(batch)
-    variant = Variant(precision.value, opset, rows, preprocess.value)
+    variant = Variant(precision, opset, rows, preprocess)
     card = cards.read(bundle)
-    suffix = "" if precision is Precision.fp32 else f"-{precision.value}"
+    suffix = "" if precision == "fp32" else f"-{precision}"
     to = test_vectors or output or f"{card.name}{suffix}.onnx"
     measured = export_bundle(bundle, to, variant, vectors=test_vectors is not None)
     print(Path(to))
     scores = ""
-    if precision is not Precision.fp32:
+    if precision != "fp32":
         score, torch = (
             cards.figure(card.metric, found[card.metric])
             for found in (measured.test, measured.fp32)
         )
-        scores = f"{precision.value} {score}, in torch {torch}; "
+        scores = f"{precision} {score}, in torch {torch}; "
     print(
         f"{scores}largest difference from torch {measured.max_abs_difference:.1e}, same top-1 on "
         f"{measured.same_top1:,} of {measured.samples:,} test rows",
@@ -615,20 +530,21 @@ def predict(
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 1,
     invert: Annotated[
-        Inversion, typer.Option(help="Invert images; auto: those that are dark on light.")
-    ] = Inversion.auto,
+        Literal["auto", "yes", "no"],
+        typer.Option(help="Invert images; auto: those that are dark on light."),
+    ] = "auto",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a job that was killed; needs -o.")
     ] = False,
     engine: Annotated[
-        BatchEngine,
+        Literal[SessionEngine, "ray"],
         typer.Option(help="What runs it; numpy: the layers by hand; ray: ONNX on a Ray cluster."),
-    ] = BatchEngine.onnx,
+    ] = "onnx",
     address: Annotated[
         str | None,
         typer.Option(help="With ray: the cluster's.  [default: one of this machine's own]"),
     ] = None,
-    device: SessionDeviceOption = SessionDevice.auto,
+    device: SessionDeviceOption = "auto",
     cuda_graphs: CudaGraphs = False,
     fp16: Fp16 = False,
     json: Json = False,
@@ -644,10 +560,10 @@ def predict(
         raise UsageError("--resume goes on with a file: give the same -o as before")
     bundle = cards.locate(model)
     card = cards.read(bundle)
-    on: dict[str, Any] = {"device": device.value, "graphs": cuda_graphs, "fp16": fp16}
-    how: dict[str, Any] = {"top": top, "invert": invert.value}
+    on: dict[str, Any] = {"device": device, "graphs": cuda_graphs, "fp16": fp16}
+    how: dict[str, Any] = {"top": top, "invert": invert}
     run: Callable[..., batch.Tally]
-    if engine is BatchEngine.ray:
+    if engine == "ray":
         if resume:
             raise UsageError("--resume is for the other engines: a Ray job outlives its workers")
         with needs_extra("ray", "--engine ray"):
@@ -656,12 +572,12 @@ def predict(
     elif address is not None:
         raise UsageError("--address is a Ray cluster's: give --engine ray too")
     else:  # not spinning: the cores decode meanwhile
-        run = partial(batch.run, Session(bundle, engine=engine.value, spin=False, **on))
+        run = partial(batch.run, Session(bundle, engine=engine, spin=False, **on))
     kept = sinks.Collect() if json else None
     if output is None:
         tally = run(inputs, kept or sinks.Table(), **how)
     else:
-        what = {"files": card.files, "inputs": inputs, **how, "engine": engine.value}
+        what = {"files": card.files, "inputs": inputs, **how, "engine": engine}
         job = sinks.Job(output, what, resume)
         if resume:
             how["skip"] = job.done
@@ -686,7 +602,7 @@ def verify(
         list[str] | None,
         typer.Argument(help="Names or paths.  [default: all shipped models]"),
     ] = None,
-    device: DeviceOption = Device.auto,
+    device: DeviceOption = "auto",
     json: Json = False,
 ) -> None:
     """Re-check hashes, and measure every ONNX file on the whole test set against its card."""
@@ -696,7 +612,7 @@ def verify(
     verdicts = []
     bundles = [cards.locate(model) for model in models or cards.shipped()]
     for bundle in bundles:
-        verdict = check(bundle, device=device.value)
+        verdict = check(bundle, device=device)
         verdicts.append(verdict)
         if not json:
             print(
@@ -723,7 +639,7 @@ def serve(
         typer.Option(min=0, max=65535, help="Answer gRPC there too; 0 takes a free one."),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
-    device: SessionDeviceOption = SessionDevice.auto,
+    device: SessionDeviceOption = "auto",
     cuda_graphs: CudaGraphs = False,
     fp16: Fp16 = False,
     threads: Annotated[int, typer.Option(min=0, help="Of a model's run; 0: all cores.")] = 1,
@@ -732,7 +648,9 @@ def serve(
     timeout: Annotated[float, typer.Option(min=0.01, help="Seconds for a request.")] = 10.0,
     max_body: Annotated[int, typer.Option(min=1, help="Bytes of a body.")] = 16_000_000,
     access_log: Annotated[bool, typer.Option(help="One line a request on stderr.")] = True,
-    log_format: Annotated[LogFormat, typer.Option(help="Of the access log.")] = LogFormat.text,
+    log_format: Annotated[
+        Literal["text", "json"], typer.Option(help="Of the access log.")
+    ] = "text",
 ) -> None:
     """Serve models over HTTP: the Open Inference Protocol V2, and a page to draw digits on."""
     from serve.options import Options
@@ -744,7 +662,7 @@ def serve(
         raise UsageError(f"--port and --grpc-port are both {port}: expected two ports")
     options = Options(
         models=tuple(models or cards.shipped()),
-        device=device.value,
+        device=device,
         graphs=cuda_graphs,
         fp16=fp16,
         threads=threads,
@@ -752,7 +670,7 @@ def serve(
         max_queue=max_queue,
         timeout=timeout,
         max_body=max_body,
-        log=log_format.value if access_log else "off",
+        log=log_format if access_log else "off",
         grpc="" if grpc_port is None else grpc_address(host, grpc_port),
     )
     for model in options.models:
@@ -771,10 +689,10 @@ def benchmark(
         list[str] | None,
         typer.Argument(help="Names or paths of bundles.  [default: all shipped models]"),
     ] = None,
-    engine: Annotated[SessionEngine, typer.Option(help="What runs it.")] = SessionEngine.onnx,
+    engine: Annotated[SessionEngine, typer.Option(help="What runs it.")] = "onnx",
     device: Annotated[
         SessionDevice, typer.Option(help="auto measures every device that is there.")
-    ] = SessionDevice.auto,
+    ] = "auto",
     cuda_graphs: CudaGraphs = False,
     fp16: Fp16 = False,
     batch: Annotated[
@@ -794,10 +712,10 @@ def benchmark(
 
     found = bench.benchmark(
         models or cards.shipped(),
-        device.value,
+        device,
         batch or bench.BATCHES,
         seconds,
-        engine=engine.value,
+        engine=engine,
         threads=threads,
         graphs=cuda_graphs,
         fp16=fp16,
@@ -806,7 +724,7 @@ def benchmark(
         with needs_extra("train", "--plot"):
             bench.plot(found, plot)
     if json:
-        _print_json(bench.report(found, engine.value))
+        _print_json(bench.report(found, engine))
         return
     print(f"{'model':<12}{'device':<8}{'batch':>6}{'rows/s':>14}{'p50 ms':>10}{'p99 ms':>10}")
     for each in found:
@@ -870,12 +788,12 @@ def demo(
         "demo-report"
     ),
     epochs: Annotated[int, typer.Option(min=1, help="Of the training.")] = 3,
-    device: DeviceOption = Device.auto,
+    device: DeviceOption = "auto",
 ) -> None:
     """Take the tour: train, export, prove the export, predict real digits, write a report."""
     from serve.demo import demo as tour
 
-    report = tour(out, epochs=epochs, device=device.value)
+    report = tour(out, epochs=epochs, device=device)
     print(report)
     print(
         f"open the report in a browser, then try:\n"

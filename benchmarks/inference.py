@@ -8,18 +8,14 @@ times, the models in turn, so that a machine whose speed drifts is unfair to non
 
 from __future__ import annotations
 
-import statistics
-import time
-from pathlib import Path
 from typing import Any
 
-import msgspec
+import measure
 import numpy as np
 
 from zoo import Session, cards, datasets, hardware
 
 ROUNDS, ROWS = 7, 10_000
-RESULT = Path(__file__).parent / "results" / "inference.json"
 
 
 def main() -> None:
@@ -29,30 +25,17 @@ def main() -> None:
         session = Session(name, device="cpu")
         inputs = datasets.load(session.card.dataset.name).test.inputs
         work[name] = (session, np.resize(inputs, (ROWS, *inputs.shape[1:])))
-    speeds: dict[str, list[float]] = {name: [] for name in work}
-    for turn in range(ROUNDS + 1):
-        for name, (session, inputs) in work.items():
-            began = time.perf_counter()
-            session.predict(inputs)
-            if turn:  # the first is the warm-up
-                speeds[name].append(ROWS / (time.perf_counter() - began))
-    result: dict[str, Any] = {
+    found = measure.speeds(work, ROUNDS)
+    result = {
         "command": "python benchmarks/inference.py",
         "hardware": hardware.processor(),
         "versions": hardware.versions("onnxruntime-gpu", "onnxruntime", "numpy"),
-        "images_per_second": {
-            name: {
-                "median": round(statistics.median(found)),
-                "min": round(min(found)),
-                "max": round(max(found)),
-            }
-            for name, found in speeds.items()
-        },
+        "images_per_second": found,
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
-    for name, speed in result["images_per_second"].items():
-        print(f"{name:<12}{speed['median']:>12,} rows/s  ({speed['min']:,} to {speed['max']:,})")
+    measure.write("inference", result)
+    for name, speed in found.items():
+        low, high = speed["min"], speed["max"]
+        print(f"{name:<12}{speed['median']:>12,.0f} rows/s  ({low:,.0f} to {high:,.0f})")
 
 
 if __name__ == "__main__":

@@ -5,11 +5,15 @@ from __future__ import annotations
 import shutil
 import statistics
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
+
+from zoo import Session
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -19,6 +23,21 @@ def spread(found: Sequence[float], digits: int = 3) -> dict[str, float]:
     """Return the median and the range."""
     named = {"median": statistics.median(found), "min": min(found), "max": max(found)}
     return {name: round(value, digits) for name, value in named.items()}
+
+
+def speeds(work: dict[Any, tuple[Session, np.ndarray]], rounds: int) -> dict[Any, dict[str, float]]:
+    """Return the rows/s of sessions over their rows, all in turn, after a warm-up of each.
+
+    In turn, so that a machine whose speed drifts is unfair to none.
+    """
+    found: dict[Any, list[float]] = {key: [] for key in work}
+    for turn in range(rounds + 1):
+        for key, (session, rows) in work.items():
+            began = time.perf_counter()
+            session.predict(rows)
+            if turn:
+                found[key].append(len(rows) / (time.perf_counter() - began))
+    return {key: spread(each, 0) for key, each in found.items()}
 
 
 def write(name: str, result: dict[str, Any]) -> None:

@@ -57,6 +57,7 @@ def pages() -> dict[Path, str]:
             ("models", table(header, zh="zh" in name)),
             ("servers", servers(zh="zh" in name)),
             ("batch", batch(zh="zh" in name)),
+            ("training", training(zh="zh" in name)),
         ):
             start, end = f"<!-- {block}: make tables -->\n", f"<!-- /{block} -->"
             before, _, rest = text.partition(start)
@@ -80,7 +81,7 @@ def table(header: tuple[str, ...], *, zh: bool) -> str:
         size = (bundle / cards.ONNX).stat().st_size
         lines.append(
             f"| `{name}` | {card.lesson if zh else card.title} | {card.parameters:,} | "
-            f"{_mean(card)} | {size / 1000:,.0f} kB | {speeds[name]['median']:,} |"
+            f"{_mean(card)} | {size / 1000:,.0f} kB | {speeds[name]['median']:,.0f} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -132,6 +133,27 @@ def batch(*, zh: bool) -> str:
             f"{figures['peak_rss_mib']['median']:,.0f} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def training(*, zh: bool) -> str:
+    """Return the table of training in Markdown."""
+    found = result("training")
+    speeds, reached = found["images_per_second_at_batch_64"], found["until_test_accuracy"]
+    head = "| 训练 `cnn` | 图像/秒（批 64） |" if zh else "| training `cnn` | images/s, batch 64 |"
+    late = "没有达到" if zh else "not reached"
+    rows = [f"| `zoo train` | {speeds['zoo']['median']:,.0f} |"]
+    rows.append(f"| `zoo train`, bf16 | {speeds['zoo, bf16']['median']:,.0f} |  |  |")
+    rows.append(
+        f"| {'教程的写法' if zh else 'the tutorial'} | {speeds['tutorial']['median']:,.0f} |"
+    )
+    for target, each in reached.items():
+        share = f"{100 * float(target):g} %"
+        head += f" 达到测试 {share} 的训练秒数 |" if zh else f" s of training to {share} test |"
+        theirs = sorted(each["tutorial_seconds"], key=lambda one: one or 1e9)
+        middle = theirs[len(theirs) // 2]
+        rows[0] += f" {each['zoo']['seconds']['median']:.1f} |"
+        rows[2] += f" {middle:.1f} |" if middle else f" {late} |"
+    return "\n".join([head, "|---" + "|--:" * (1 + len(reached)) + "|", *rows]) + "\n"
 
 
 def weights_page() -> str:

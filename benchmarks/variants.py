@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -52,15 +51,8 @@ def main() -> None:
                     "test": evaluate(bundle, engine=engine, device="cpu").metrics,
                 }
                 work[name, variant] = Session(bundle, engine=engine, device="cpu"), rows
-    speeds: dict[tuple[str, str], list[float]] = {key: [] for key in work}
-    for turn in range(ROUNDS + 1):
-        for key, (session, rows) in work.items():
-            began = time.perf_counter()
-            session.predict(rows)
-            if turn:  # the first is the warm-up
-                speeds[key].append(ROWS / (time.perf_counter() - began))
-    for (name, variant), found in speeds.items():
-        models[name][variant]["images_per_second"] = measure.spread(found, 0)
+    for (name, variant), found in measure.speeds(work, ROUNDS).items():
+        models[name][variant]["images_per_second"] = found
     result = {
         "command": "python benchmarks/variants.py",
         "hardware": hardware.processor(),

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,14 @@ import cli
 from zoo.datasets import mnist
 
 ROOT = Path(__file__).parent.parent
+
+
+def wait_for(came: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until something has come; a busy machine gets its time."""
+    end = time.monotonic() + seconds
+    while not came():
+        assert time.monotonic() < end, f"did not come in {seconds} s"
+        time.sleep(0.01)
 
 
 @pytest.fixture(autouse=True)

@@ -7,17 +7,16 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, wait_for
 from google.protobuf import message_factory
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from test_server import INFER, Server, json_body
+from test_server import INFER, Server, json_body, starter
 
 from serve import grpc as ours
 from zoo.datasets import mnist
@@ -42,17 +41,8 @@ class Both(Server):
 @pytest.fixture
 def start(zoo_command: list[str]) -> Iterator[Callable[..., Both]]:
     """Start servers with options; what still runs at the end is stopped."""
-    servers: list[Both] = []
-
-    def begin(*args: object) -> Both:
-        servers.append(Both(zoo_command, *args))
-        return servers[-1]
-
-    yield begin
-    for one in servers:
-        if one.process.poll() is None:
-            one.process.kill()
-            one.process.communicate()
+    with starter(Both, zoo_command) as begin:
+        yield begin
 
 
 def body(images: np.ndarray, model: str = "cnn") -> bytes:
@@ -153,16 +143,23 @@ def test_sigterm_under_load_answers_every_request(
     threads.append(threading.Thread(target=watch))
     for thread in threads:
         thread.start()
-    time.sleep(1)
+    wait_for(lambda: codes.count(grpc.StatusCode.OK) > 100 and bool(health))
     stopping.set()
     ended = server.stop()
     for thread in threads:
         thread.join(30)
     assert ended == (0, "")
     assert before == []
-    assert codes.count(grpc.StatusCode.OK) > 100
     assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
     assert health == [Serving.SERVING, Serving.NOT_SERVING]
+
+
+def queued(server: Both, model: str) -> float:
+    """Return how many requests wait, by the server's metrics."""
+    text = server.request("GET", "/metrics")[2].decode()
+    found = re.search(rf'zoo_queue_depth{{model="{model}"}} (\S+)', text)
+    assert found is not None
+    return float(found[1])
 
 
 def test_what_runs_when_the_end_comes_is_answered(
@@ -172,9 +169,9 @@ def test_what_runs_when_the_end_comes_is_answered(
     with grpc.insecure_channel(server.grpc) as channel:
         caller(channel)(body(digits.inputs[:1], "googlenet"))
         waiting = [
-            caller(channel).future(body(digits.inputs[:5000], "googlenet")) for _ in range(4)
+            caller(channel).future(body(digits.inputs[:3000], "googlenet")) for _ in range(4)
         ]
-        time.sleep(0.2)
+        wait_for(lambda: queued(server, "googlenet") == 3)  # the fourth runs
         assert server.stop() == (0, "")
         assert [answer.code() for answer in waiting] == [grpc.StatusCode.OK] * 4
     with (

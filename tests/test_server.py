@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, wait_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -81,13 +81,13 @@ def server(zoo_command: list[str]) -> Iterator[Server]:
     assert server.stop()[0] == 0
 
 
-@pytest.fixture
-def start(zoo_command: list[str]) -> Iterator[Callable[..., Server]]:
-    """Start servers with options; what still runs at the end is stopped."""
+@contextlib.contextmanager
+def starter(kind: type[Server], command: list[str]) -> Iterator[Callable[..., Any]]:
+    """Yield what starts a server with options; what still runs at the end is killed."""
     servers: list[Server] = []
 
     def begin(*args: object) -> Server:
-        servers.append(Server(zoo_command, *args))
+        servers.append(kind(command, *args))
         return servers[-1]
 
     yield begin
@@ -95,6 +95,13 @@ def start(zoo_command: list[str]) -> Iterator[Callable[..., Server]]:
         if one.process.poll() is None:
             one.process.kill()
             one.process.communicate()
+
+
+@pytest.fixture
+def start(zoo_command: list[str]) -> Iterator[Callable[..., Server]]:
+    """Start servers with options; what still runs at the end is stopped."""
+    with starter(Server, zoo_command) as begin:
+        yield begin
 
 
 def json_body(images: np.ndarray, **more: Any) -> bytes:
@@ -482,7 +489,11 @@ def test_sigterm_under_load_answers_every_request(
     stopping = threading.Event()
 
     def work() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        with contextlib.closing(client) as connection:
+            ask(connection)
+
+    def ask(connection: http.client.HTTPConnection) -> None:
         while True:
             fresh = connection.sock is None
             try:
@@ -504,13 +515,12 @@ def test_sigterm_under_load_answers_every_request(
     threads = [threading.Thread(target=work) for _ in range(16)]
     for thread in threads:
         thread.start()
-    time.sleep(1)
+    wait_for(lambda: codes.count(200) > 100)
     stopping.set()
     code, said = server.stop()
     for thread in threads:
         thread.join(30)
     assert (code, said) == (0, "")
-    assert codes.count(200) > 100
     assert set(codes) <= {200, 503}
     assert unanswered == []
 

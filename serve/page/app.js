@@ -8,6 +8,7 @@ const TEXT = {
     seen: "What the models see", clear: "Clear", samples: "Sample digits", sample: "Sample digit",
     drop: "Choose, drop or paste pictures", models: "Models", docs: "API documentation",
     metrics: "Metrics", waiting: "Draw a digit, or press a sample digit.",
+    drawOther: "Draw or choose a picture", waitingOther: "Draw, or choose a picture.",
     agree: (label, n, all, name, sure) =>
       `${label}, read by ${n} of ${all} models. The surest is ${name}: ${sure}`,
     single: (label, name, sure) => `${name}: ${label}, ${sure}`,
@@ -26,6 +27,7 @@ const TEXT = {
     seen: "模型所见", clear: "清除", samples: "示例数字", sample: "示例数字",
     drop: "选择、拖入或粘贴图片", models: "模型", docs: "接口文档",
     metrics: "运行指标", waiting: "写一个数字，或按一个示例数字。",
+    drawOther: "画一幅图或选择图片", waitingOther: "画一幅图，或选择图片。",
     agree: (label, n, all, name, sure) =>
       `${n}/${all} 个模型识别为 ${label}，${name} 最有把握：${sure}`,
     single: (label, name, sure) => `${name}：${label}，${sure}`,
@@ -86,7 +88,8 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
-const t = (key) => TEXT[lang][key];
+const digits = () => !readers.length || readers.some(({ labels }) => labels.join("") === "0123456789");
+const t = (key) => (!digits() && TEXT[lang][`${key}Other`]) || TEXT[lang][key];
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 const best = (values) => values.indexOf(Math.max(...values));
 
@@ -362,6 +365,7 @@ function build() {
   for (const element of document.querySelectorAll("[data-label]")) {
     element.setAttribute("aria-label", t(element.dataset.label));
   }
+  $("samples").hidden = !digits();
   for (const button of $("samples").children) {
     button.setAttribute("aria-label", `${t("sample")} ${button.dataset.digit}`);
   }
