@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from zoo.pretrained import load
     from zoo.session import Prediction, Session
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Card": "cards",
