@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
@@ -27,6 +28,17 @@ def wait_for(came: Callable[[], bool], seconds: float = 60) -> None:
     while not came():
         assert time.monotonic() < end, f"did not come in {seconds} s"
         time.sleep(0.01)
+
+
+def unversioned(file: bytes) -> bytes:
+    """Return an ONNX file without the version of the zoo that wrote it."""
+    model = onnx.load_from_string(file)
+    model.ClearField("producer_version")
+    kept = [entry for entry in model.metadata_props if entry.key != "zoo_version"]
+    assert len(kept) == len(model.metadata_props) - 1
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    return model.SerializeToString(deterministic=True)
 
 
 @pytest.fixture(autouse=True)
