@@ -66,8 +66,13 @@ def largest_difference(run: Path, other: Path) -> float:
 @pytest.mark.parametrize(
     "recipe",
     [
+        # SGD: the last bit of an output puts a ReLU on its other side now and then, and AdamW,
+        # which divides by the gradients' own size, would make a step of it.
         pytest.param(
-            ("softmax", "--epochs", 1, "--batch-size", 1100, "--set", "teacher="),
+            (
+                *("softmax", "--epochs", 1, "--batch-size", 1100, "--set", "teacher="),
+                *("--set", "optimizer=sgd", "--set", "lr=0.02", "--set", "average=0"),
+            ),
             id="softmax, 50 steps",
         ),
         pytest.param(
