@@ -167,7 +167,7 @@ def info(model: Bundle, json: Json = False) -> None:
     recipe = {
         name: value
         for name, value in cards.as_json(card)["recipe"].items()
-        if value not in (0, "", "random") and name not in idle
+        if value not in (0, "", "random", "uniform") and name not in idle
     }
     training, parity = card.training, card.parity
     lines = {

@@ -119,9 +119,32 @@ def test_what_is_wrong_with_a_folder_is_said_once(colour_run: tuple[Path, str]) 
     said = colour_run[1]
     assert "my colours: 1 of 183 files cannot be read, first " in said
     assert "红/bad.png: not an image in a known format" in said
-    assert "uneven: 49 images of 'blue' to train on, 1 of 'rare'" in said
+    assert "uneven: 49 images of 'blue' to train on, 1 of 'rare'; --set sampler=" in said
     assert "classes without an image in the validation part: rare" in said
     assert "classes without an image in the test part: rare" in said
+
+
+def test_a_rare_class_is_learnt_by_drawing_it_as_often(
+    tmp_path: Path, digits: mnist.Split, zoo_cli: Cli
+) -> None:
+    threes, eights = (np.flatnonzero(digits.targets == label) for label in (3, 8))
+    for part, some in (
+        ("train", np.r_[threes[:500], eights[:15]]), ("t10k", np.r_[threes[500:], eights[500:]])
+    ):  # fmt: skip
+        write_idx(tmp_path / f"{part}-images-idx3-ubyte", digits.inputs[some, :, :, 0])
+        write_idx(tmp_path / f"{part}-labels-idx1-ubyte", digits.targets[some])
+    recall = {}
+    for sampler in ("uniform", "balanced"):
+        run = tmp_path / sampler
+        done = zoo_cli(
+            "train", "cnn", "--data", tmp_path, "--epochs", 4, "--out", run,
+            "--set", f"sampler={sampler}", "--batch-size", 32, "--set", "average=0",
+        )  # fmt: skip
+        assert "--set sampler=balanced" in done.stderr
+        row = cards.read(run).confusion[1]
+        recall[sampler] = row[1] / sum(row)
+    assert recall["balanced"] > recall["uniform"] + 0.05
+    assert zoo_cli("train", "linear", "--set", "sampler=balanced").exit_code == 2
 
 
 def test_the_network_and_the_card_fit_the_folder(

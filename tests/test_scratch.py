@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -412,8 +413,9 @@ OPTIONS = [
 
 
 def ten_steps(
-    ours: Callable[..., Any], theirs: Callable[..., Any], late: bool = True, **options: Any
-) -> None:
+    ours: Callable[..., Any], theirs: Callable[..., Any], late: bool = True, atol: float = 1e-12,
+    **options: Any,
+) -> None:  # fmt: skip
     weights = [normal(seed, np.float64, 3, 4) for seed in (0, 1, 2)]
     parameters = [scratch.Parameter(weight.copy()) for weight in weights]
     peers = [nn.Parameter(torch.from_numpy(weight.copy())) for weight in weights]
@@ -430,7 +432,7 @@ def ten_steps(
         mine.step()
         peer.step()
         for parameter, other in pairs:  # if late, the third has no gradient in the first five
-            np.testing.assert_allclose(parameter.data, other.detach().numpy(), rtol=0, atol=1e-12)
+            np.testing.assert_allclose(parameter.data, other.detach().numpy(), rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -441,6 +443,23 @@ def test_ten_steps_of_sgd_are_those_of_torch(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize("decay", [0, 0.1])
 def test_ten_steps_of_adamw_are_those_of_torch(decay: float) -> None:
     ten_steps(scratch.AdamW, torch.optim.AdamW, late=False, weight_decay=decay)
+
+
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.5, "weight_decay": 0.5}])
+def test_ten_steps_of_muon_are_those_of_torch_but_for_its_bfloat16(options: dict[str, Any]) -> None:
+    theirs = partial(torch.optim.Muon, adjust_lr_fn="match_rms_adamw")
+    ten_steps(scratch.Muon, theirs, atol=5e-3, **options)
+
+
+def test_a_step_of_muon_is_equally_long_in_all_directions() -> None:
+    for shape in ((20, 10, 5, 5), (128, 28), (3, 12)):
+        kernel = scratch.Parameter(np.zeros(shape, np.float32))
+        kernel.add(normal(0, np.float32, *shape))
+        scratch.Muon([kernel], lr=1.0).step()
+        matrix = kernel.data.reshape(len(kernel.data), -1)
+        lengths = np.linalg.svd(matrix, compute_uv=False) / (0.2 * max(matrix.shape) ** 0.5)
+        assert lengths.min() > 0.3
+        assert lengths.max() < 1.3
 
 
 NAMES = cards.shipped()

@@ -24,7 +24,7 @@ from zoo.step import step
 Process = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "muon"])
 @pytest.mark.parametrize("name", registry.names())
 def test_ten_steps_by_hand_are_those_of_torch(name: str, optimizer: str) -> None:
     entry = registry.get(name)
@@ -46,8 +46,11 @@ def test_ten_steps_by_hand_are_those_of_torch(name: str, optimizer: str) -> None
             losses[engine].append(float(take(Normalise(data.spec)(x), y, 1e-4 * (at + 1))))
         weights[engine] = torch.cat([p.detach().flatten() for p in network.parameters()]).numpy()
     np.testing.assert_allclose(losses["numpy"], losses["torch"], rtol=1e-3)
-    # AdamW takes the sign of gradients near 0, where rounding decides: not each weight is equal
-    assert np.abs(weights["numpy"] - weights["torch"]).mean() < 2e-6
+    # AdamW takes the sign of gradients near 0, where rounding decides: not each weight is equal.
+    # Muon iterates in bfloat16 in torch.
+    largest = 2e-5 if optimizer == "muon" else 2e-6
+    difference = np.abs(weights["numpy"] - weights["torch"]).mean()
+    assert difference < largest
 
 
 def test_a_training_by_hand_ends_as_a_bundle(tmp_path: Path, zoo_process: Process) -> None:

@@ -1,9 +1,9 @@
 """The checkpoint: everything a training needs to go on as if it had never stopped.
 
 One safetensors file; the tensors are named `network.*`, `average.*`, `best.*` and
-`optimizer.<parameter>.<name>`, the rest is one JSON text in the header, with the SHA-256 of the
-whole file. Nothing is pickled. The checkpoint before it is kept: whenever a training is killed,
-and whatever one file has suffered, there is a whole one.
+`optimizer.<which>.<parameter>.<name>`, the rest is one JSON text in the header, with the SHA-256
+of the whole file. Nothing is pickled. The checkpoint before it is kept: whenever a training is
+killed, and whatever one file has suffered, there is a whole one.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import struct
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import safetensors.torch
@@ -29,7 +29,7 @@ from zoo.files import write_atomic
 NAME, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 _NEW = "checkpoint.new.safetensors"
 #: Where the header has the state and the digest; the number is the format's.
-_KEY, _DIGEST = "zoo.checkpoint.2", "sha256"
+_KEY, _DIGEST = "zoo.checkpoint.3", "sha256"
 #: Stands where the digest goes while it is computed.
 _BLANK = b"0" * 64
 
@@ -170,23 +170,25 @@ def _difference(progress: Progress, plan: Plan) -> str:
     )
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Flatten the optimizer's state: `<parameter number>.<name>` -> tensor."""
-    state: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
+def optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """Flatten the optimizers' states: `<optimizer's place>.<parameter number>.<name>` -> tensor."""
     return {
-        f"{number}.{name}": value
-        for number, named in state.items()
+        f"{place}.{number}.{name}": value
+        for place, optimizer in enumerate(optimizers)
+        for number, named in optimizer.state_dict()["state"].items()
         for name, value in named.items()
         if isinstance(value, Tensor)
     }
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def load_optimizers(
+    optimizers: Sequence[torch.optim.Optimizer], tensors: dict[str, Tensor]
+) -> None:
     """Put back what `optimizer_tensors` took."""
-    state: dict[int, dict[str, Tensor]] = {}
+    states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
     for key, tensor in tensors.items():
-        number, _, name = key.partition(".")
-        state.setdefault(int(number), {})[name] = tensor
-    optimizer.load_state_dict(
-        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
-    )
+        place, number, name = key.split(".", 2)
+        states[int(place)].setdefault(int(number), {})[name] = tensor
+    for optimizer, state in zip(optimizers, states, strict=True):
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": state, "param_groups": groups})

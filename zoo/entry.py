@@ -80,10 +80,13 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     init: Literal["random", "pretrained"] = "random"
     epochs: Positive
     batch_size: Positive = 128
-    optimizer: Literal["sgd", "adamw"] = "adamw"
+    #: muon: for matrices and kernels but the last layer's; AdamW for the rest.
+    optimizer: Literal["sgd", "adamw", "muon"] = "adamw"
+    #: An epoch's rows: each once, or as many, drawn so that each class comes equally often.
+    sampler: Literal["uniform", "balanced"] = "uniform"
     #: The peak learning rate.
     lr: NotNegative = 1e-3
-    #: SGD's momentum (Nesterov where it is not 0); AdamW does not use it.
+    #: Of SGD and Muon (Nesterov where it is not 0).
     momentum: Fraction = 0.9
     weight_decay: NotNegative = 0.0
     #: onecycle: cosine up over the first `warmup` share of the steps, cosine down to 0.

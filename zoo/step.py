@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -21,9 +21,12 @@ from zoo.scratch import (
     DistillationLoss,
     Loss,
     MSELoss,
+    Muon,
     make,
 )
 from zoo.teacher import Teacher, check
+
+P = TypeVar("P", nn.Parameter, scratch.Parameter)
 
 
 class Step(Protocol):
@@ -62,11 +65,12 @@ class _Autograd:
             device = next(network.parameters()).device
             self._teacher = Teacher(recipe, spec, classes, device)
         self._criterion = _criterion(entry, recipe)
-        self._optimizer = _optimizer(network, recipe)
+        self._optimizers = _optimizers(network, recipe)
 
     def __call__(self, x: Tensor, y: Tensor, lr: float, weight: float = 1.0) -> Tensor:
-        for group in self._optimizer.param_groups:
-            group["lr"] = lr
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = lr
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self._half):
             outputs = self._network(x).float()  # forward
             loss = self._criterion(outputs, y)  # loss
@@ -74,18 +78,19 @@ class _Autograd:
                 loss = self._teacher.loss(loss, outputs, x)
         if weight != 1.0:
             loss = loss * weight
-        self._optimizer.zero_grad()  # zero the gradients
+        self._network.zero_grad()  # zero the gradients
         loss.backward()  # backward
         if self._clip:
             nn.utils.clip_grad_norm_(self._network.parameters(), self._clip)
-        self._optimizer.step()  # step
+        for optimizer in self._optimizers:
+            optimizer.step()  # step
         return loss.detach()
 
     def state(self) -> dict[str, Tensor]:
-        return checkpoint.optimizer_tensors(self._optimizer)
+        return checkpoint.optimizer_tensors(self._optimizers)
 
     def load(self, state: dict[str, Tensor]) -> None:
-        checkpoint.load_optimizer(self._optimizer, state)
+        checkpoint.load_optimizers(self._optimizers, state)
 
 
 def _criterion(entry: Entry, recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
@@ -96,20 +101,53 @@ def _criterion(entry: Entry, recipe: Recipe) -> Callable[[Tensor, Tensor], Tenso
     return nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
 
 
-def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    # Biases are not decayed; one fused kernel updates all parameters.
-    weights = [p for p in network.parameters() if p.ndim > 1]
-    biases = [p for p in network.parameters() if p.ndim <= 1]
+def _parts(parameters: Iterable[P], recipe: Recipe) -> tuple[list[P], list[P], list[P]]:
+    """Part them: Muon's, and of the others those that are decayed and those that are not: biases.
+
+    Muon takes what stands between hidden layers. The last matrix gives the answers.
+    """
+    parameters = list(parameters)
+    weights = [p for p in parameters if p.data.ndim > 1]
+    biases = [p for p in parameters if p.data.ndim <= 1]
+    hidden = weights[:-1] if recipe.optimizer == "muon" else []
+    return hidden, weights[len(hidden) :], biases
+
+
+def _optimizers(network: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    hidden, weights, biases = _parts(network.parameters(), recipe)
     groups: list[dict[str, Any]] = [
         {"params": weights, "weight_decay": recipe.weight_decay},
         {"params": biases, "weight_decay": 0.0},
     ]
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
     momentum = recipe.momentum
-    return torch.optim.SGD(
-        groups, lr=recipe.lr, momentum=momentum, nesterov=momentum > 0, fused=True
-    )
+    if recipe.optimizer == "sgd":  # one fused kernel updates all parameters
+        return [
+            torch.optim.SGD(
+                groups, lr=recipe.lr, momentum=momentum, nesterov=momentum > 0, fused=True
+            )
+        ]
+    found: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=recipe.lr, fused=True)]
+    if hidden:
+        found.append(_Muon(hidden, recipe))
+    return found
+
+
+class _Muon(torch.optim.Muon):
+    """Muon for kernels too: [C_out, C_in, k, k] is the matrix [C_out, C_in k k]."""
+
+    def __init__(self, parameters: list[nn.Parameter], recipe: Recipe) -> None:
+        self._kernels = parameters
+        super().__init__(
+            [nn.Parameter(p.detach().view(len(p), -1)) for p in parameters],  # the same memory
+            lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=recipe.momentum,
+            nesterov=recipe.momentum > 0, adjust_lr_fn="match_rms_adamw",
+        )  # fmt: skip
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Take a step by the kernels' gradients."""
+        for kernel, matrix in zip(self._kernels, self.param_groups[0]["params"], strict=True):
+            matrix.grad = None if kernel.grad is None else kernel.grad.flatten(1)
+        super().step(closure)  # type: ignore[no-untyped-call]
 
 
 class _ByHand:
@@ -137,18 +175,19 @@ class _ByHand:
         if entry.task != "classification":
             self._criterion = MSELoss() if entry.task == "regression" else BCEWithLogitsLoss()
         self._parameters = list(self._layers.parameters())
-        weights = [p for p in self._parameters if p.data.ndim > 1]
-        biases = [p for p in self._parameters if p.data.ndim <= 1]
-        self._optimizers: list[SGD | AdamW] = []
-        for parameters, decay in ((weights, recipe.weight_decay), (biases, 0.0)):
-            if recipe.optimizer == "adamw":
-                self._optimizers.append(AdamW(parameters, recipe.lr, weight_decay=decay))
-            else:
-                momentum = recipe.momentum
+        hidden, weights, biases = _parts(self._parameters, recipe)
+        momentum, decay = recipe.momentum, recipe.weight_decay
+        self._optimizers: list[SGD | AdamW | Muon] = []
+        for parameters, decayed in ((weights, decay), (biases, 0.0)):
+            if recipe.optimizer == "sgd":
                 self._optimizers.append(
-                    SGD(parameters, recipe.lr, momentum, weight_decay=decay,
+                    SGD(parameters, recipe.lr, momentum, weight_decay=decayed,
                             nesterov=momentum > 0)
                 )  # fmt: skip
+            else:
+                self._optimizers.append(AdamW(parameters, recipe.lr, weight_decay=decayed))
+        if hidden:
+            self._optimizers.append(Muon(hidden, recipe.lr, momentum, weight_decay=decay))
 
     def __call__(self, x: Tensor, y: Tensor, lr: float, weight: float = 1.0) -> float:
         targets = y.numpy()

@@ -24,8 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from zoo import (
@@ -44,7 +46,7 @@ from zoo.cards import Plan
 from zoo.checkpoint import EpochLog, Progress
 from zoo.datasets import Dataset
 from zoo.distributed import Workers
-from zoo.entry import Entry, ImageSpec, Recipe
+from zoo.entry import Entry, ImageSpec, Recipe, Task
 from zoo.errors import Interrupted, UsageError, ZooError
 from zoo.evaluate import run_torch
 from zoo.files import write_atomic
@@ -158,6 +160,7 @@ def _train(
         print(f"{data.name}: {note}", file=sys.stderr)
     inputs = torch.from_numpy(data.train.inputs).to(device)
     targets = torch.from_numpy(data.train.targets).to(device)
+    chances = _chances(recipe, entry.task, data.train.targets)
     image = isinstance(data.spec, ImageSpec)
     normalise = Normalise(data.spec).to(device)
     steps_per_epoch = math.ceil(len(inputs) / recipe.batch_size)
@@ -208,7 +211,7 @@ def _train(
         bar.advance(at.step * recipe.batch_size, "")
         while at.step < steps:
             epoch, done = divmod(at.step, steps_per_epoch)
-            batches = _order(len(inputs), recipe.seed, epoch).to(device).split(recipe.batch_size)
+            batches = _order(chances, recipe, epoch).to(device).split(recipe.batch_size)
             loss_sum = torch.tensor(at.loss_sum, dtype=torch.float64, device=device)
             began, first = time.perf_counter(), at.step
             network.train()
@@ -319,9 +322,21 @@ def _pretrained(network: nn.Module, entry: Entry) -> None:
     print(f"weights of {entry.name!r} taken, fresh: {fresh or 'none'}", file=sys.stderr)
 
 
-def _order(rows: int, seed: int, epoch: int) -> Tensor:
-    """Return the epoch's order of the rows: a function of seed and epoch alone."""
-    return torch.randperm(rows, generator=torch.Generator().manual_seed(seed * 10_007 + epoch))
+def _chances(recipe: Recipe, task: Task, targets: NDArray[Any]) -> Tensor:
+    """Return float64 [rows], how often each row is drawn beside the others."""
+    if recipe.sampler == "uniform":
+        return torch.ones(len(targets), dtype=torch.float64)
+    if task == "regression":
+        raise UsageError("sampler 'balanced' is for classes, this model has none")
+    return torch.from_numpy(1 / np.bincount(targets)[targets])
+
+
+def _order(chances: Tensor, recipe: Recipe, epoch: int) -> Tensor:
+    """Return the epoch's order of the rows: a function of the data, seed and epoch alone."""
+    draws = torch.Generator().manual_seed(recipe.seed * 10_007 + epoch)
+    if recipe.sampler == "uniform":
+        return torch.randperm(len(chances), generator=draws)
+    return torch.multinomial(chances, len(chances), replacement=True, generator=draws)
 
 
 def _schedule(recipe: Recipe, done: float) -> float:

@@ -219,7 +219,7 @@ def _pictures(
         few, many = int(counts.argmin()), int(counts.argmax())
         notes.append(
             f"classes are uneven: {counts[many]:,} images of {labels[many]!r} to train on, "
-            f"{counts[few]:,} of {labels[few]!r}"
+            f"{counts[few]:,} of {labels[few]!r}; --set sampler=balanced draws them equally often"
         )
     for key in ("validation", "test"):
         missing = set(range(len(labels))) - set(parts[key].targets.tolist())

@@ -33,6 +33,7 @@ from zoo.scratch.loss import (
     MSELoss,
     NLLLoss,
 )
+from zoo.scratch.muon import Muon
 from zoo.scratch.networks import make
 from zoo.scratch.pool import AvgPool2d, MaxPool2d
 from zoo.scratch.rnn import RNN, RNNCell
@@ -44,6 +45,6 @@ __all__ = [  # noqa: RUF022 - by family
     "Sequential", "Add", "Concat", "Identity", "Flatten",
     "Loss", "MSELoss", "BCELoss", "BCEWithLogitsLoss", "NLLLoss", "CrossEntropyLoss",
     "DistillationLoss",
-    "SGD", "AdamW",
+    "SGD", "AdamW", "Muon",
     "build", "make", "Pipeline",
 ]  # fmt: skip
