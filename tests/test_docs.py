@@ -45,6 +45,19 @@ def test_every_command_of_the_readme_parses(zoo_cli: Callable[..., Any]) -> None
                     assert word.partition("=")[0] in help_text, line
 
 
+@pytest.mark.parametrize("command", ["list", "info cnn", "evaluate cnn", "verify"])
+def test_what_the_readme_shows_is_what_is_printed(
+    command: str, zoo_cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    (shown,) = (
+        block.removeprefix(f"$ zoo {command}\n")
+        for block in blocks(PAGES["README.md"], "console")
+        if block.startswith(f"$ zoo {command}\n")
+    )
+    assert zoo_cli(*command.split()).stdout == shown
+
+
 @pytest.mark.parametrize("place", range(len(blocks(PAGES["README.md"], "python"))))
 def test_every_python_block_of_the_readme_runs(place: int, digit_folder: Any) -> None:
     code = blocks(PAGES["README.md"], "python")[place]

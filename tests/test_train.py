@@ -71,9 +71,9 @@ def step_of(run: Path) -> int:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An uninterrupted training of softmax."""
+    """An uninterrupted training of rnn: Muon and AdamW."""
     run = tmp_path_factory.mktemp("whole") / "run"
-    result = CliRunner().invoke(cli.app, ["train", "softmax", *SHORT, "--out", str(run)])
+    result = CliRunner().invoke(cli.app, ["train", "rnn", *SHORT, "--out", str(run)])
     assert result.exit_code == 0, result.stderr
     return run
 
@@ -86,13 +86,13 @@ def assert_same_bytes(run: Path, other: Path, *, same: bool = True) -> None:
 def test_the_same_seed_gives_the_same_bytes_in_another_process(
     whole: Path, zoo_process: Callable[..., Any]
 ) -> None:
-    done = zoo_process("train", "softmax", *SHORT, "--out", "run")
+    done = zoo_process("train", "rnn", *SHORT, "--out", "run")
     assert done.returncode == 0, done.stderr
     assert_same_bytes(Path("run"), whole)
 
 
 def test_another_seed_gives_another_model(whole: Path, zoo_cli: Callable[..., Any]) -> None:
-    assert zoo_cli("train", "softmax", *SHORT, "--seed", "2", "--out", "run").exit_code == 0
+    assert zoo_cli("train", "rnn", *SHORT, "--seed", "2", "--out", "run").exit_code == 0
     assert_same_bytes(Path("run"), whole, same=False)
 
 
@@ -105,7 +105,7 @@ def test_a_stopped_and_resumed_training_ends_with_the_same_bytes(
     zoo_cli: Callable[..., Any],
 ) -> None:
     run = tmp_path / "run"
-    process = start(zoo_command, "train", "softmax", *SHORT, "--out", run)
+    process = start(zoo_command, "train", "rnn", *SHORT, "--out", run)
     wait_for(lambda: step_of(run) >= 0)
     time.sleep(0.7)  # somewhere in the first epochs
     process.send_signal(stop)
@@ -116,20 +116,20 @@ def test_a_stopped_and_resumed_training_ends_with_the_same_bytes(
         assert process.returncode == -signal.SIGKILL
     else:
         assert process.returncode == 130
-        assert f"zoo train softmax --resume {run}" in said
+        assert f"zoo train rnn --resume {run}" in said
         assert step_of(run) > 0, "a checkpoint of that very step"
 
     refused = zoo_cli("train", "cnn", "--resume", run)
     assert refused.exit_code == 2
-    assert "holds a checkpoint of model 'softmax', not of 'cnn'" in refused.stderr
-    again = zoo_cli("train", "softmax", *SHORT, "--out", run)
+    assert "holds a checkpoint of model 'rnn', not of 'cnn'" in refused.stderr
+    again = zoo_cli("train", "rnn", *SHORT, "--out", run)
     assert again.exit_code == 2
     assert "already holds a run" in again.stderr
     unfinished = zoo_cli("predict", run, "x.png")
     assert unfinished.exit_code == 2
     assert "is an unfinished run" in unfinished.stderr
 
-    done = zoo_cli("train", "softmax", "--resume", run)
+    done = zoo_cli("train", "rnn", "--resume", run)
     assert done.exit_code == 0, done.stderr
     assert_same_bytes(run, whole)
     losses = [
