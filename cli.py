@@ -630,7 +630,9 @@ def verify(
 def serve(
     models: Annotated[
         list[str] | None,
-        typer.Argument(help="Names or paths of bundles.  [default: all shipped models]"),
+        typer.Argument(
+            help="Names or paths of bundles, NAME=PATH to rename.  [default: all shipped models]"
+        ),
     ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
@@ -653,7 +655,7 @@ def serve(
     ] = "text",
 ) -> None:
     """Serve models over HTTP: the Open Inference Protocol V2, and a page to draw digits on."""
-    from serve.options import Options
+    from serve.options import Options, bundles
     from serve.server import bind, grpc_address
     from serve.server import serve as run
     from zoo import cards
@@ -673,8 +675,7 @@ def serve(
         log=log_format if access_log else "off",
         grpc="" if grpc_port is None else grpc_address(host, grpc_port),
     )
-    for model in options.models:
-        cards.read(cards.locate(model))
+    bundles(options.models)
     listener = bind(host, port)
     shown = f"[{host}]" if ":" in host else host
     print(f"http://{shown}:{listener.getsockname()[1]}/", flush=True)

@@ -25,7 +25,7 @@ from serve import body, openapi, protocol
 from serve.batcher import Batcher
 from serve.errors import HttpError, overloaded
 from serve.metrics import CONTENT_TYPE, Metrics
-from serve.options import Options
+from serve.options import Options, bundles
 from serve.reply import reply
 from zoo import cards, images
 from zoo.entry import ImageSpec
@@ -63,9 +63,8 @@ class App:
         self.draining = False
         self.running = 0
         self._sessions: dict[str, Session] = {}
-        self._bundles: dict[str, Path] = {}
-        for given in options.models:
-            bundle = cards.locate(given)
+        self._bundles = bundles(options.models)
+        for name, bundle in self._bundles.items():
             session = Session(
                 bundle,
                 device=options.device,
@@ -74,8 +73,8 @@ class App:
                 graphs=options.graphs,
                 fp16=options.fp16,
             )
-            self._sessions[session.card.name] = session
-            self._bundles[session.card.name] = bundle
+            session.card = cards.replace(session.card, name=name)
+            self._sessions[name] = session
         self.batchers: dict[str, Batcher] = {}
         self._metrics = Metrics()
         self._log = {"text": _log_text, "json": _log_json}.get(options.log)

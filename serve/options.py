@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+from zoo import cards
+from zoo.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -11,7 +17,7 @@ class Options:
     """The server's settings.
 
     Attributes:
-        models: names of shipped models or paths of bundles.
+        models: names of shipped models or paths of bundles, each as `bundles` takes it.
         device: of the sessions; see `zoo.Session`, as for graphs and fp16.
         threads: of one run on the CPU.
         max_batch: rows in a batch.
@@ -33,3 +39,29 @@ class Options:
     max_body: int = 16_000_000
     log: Literal["text", "json", "off"] = "text"
     grpc: str = ""
+
+
+def bundles(models: Iterable[str]) -> dict[str, Path]:
+    """Return the bundles by the names they are served under.
+
+    Args:
+        models: names or paths; the name is the card's, or another one that stands before it:
+            "fashion=runs/resnet-2".
+
+    Raises:
+        UsageError: no such bundle, or two with one name. VerificationError: its card is damaged.
+    """
+    found: dict[str, Path] = {}
+    for given in models:
+        name, equals, rest = given.partition("=")
+        if not equals or not re.fullmatch(r"[\w.-]+", name) or Path(given).exists():
+            name, rest = "", given
+        bundle = cards.locate(rest)
+        name = name or cards.read(bundle).name
+        if name in found:
+            raise UsageError(
+                f"{found[name]} and {bundle} are both named {name!r}: put another name before one, "
+                f"as in other={rest}"
+            )
+        found[name] = bundle
+    return found

@@ -10,7 +10,7 @@ from ray import serve as ray_serve
 from ray.serve import Application
 
 from serve.app import App
-from serve.options import Options
+from serve.options import Options, bundles
 from zoo import cards
 from zoo.errors import unknown
 
@@ -32,8 +32,7 @@ def app(args: dict[str, str]) -> Application:
             raise unknown("argument", name, _KNOWN)
     device = args.get("device", "cpu")
     models = args["models"].split(",") if "models" in args else cards.shipped()
-    for model in models:
-        cards.locate(model)  # a misspelt one is told here, not by each replica
+    bundles(models)  # a misspelt one is told here, not by each replica
     options = Options(models=tuple(models), device=device, log="off")
 
     def build() -> App:

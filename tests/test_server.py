@@ -559,3 +559,22 @@ def test_a_taken_port_is_said_so(server: Server, zoo_process: Callable[..., Any]
     done = zoo_process("serve", "cnn", "--port", server.port)
     assert done.returncode == 1
     assert f"cannot listen on 127.0.0.1:{server.port}: Address already in use" in done.stderr
+
+
+def test_a_bundle_can_have_another_name(
+    start: Callable[..., Server], zoo_cli: Callable[..., Any], digits: mnist.Split
+) -> None:
+    bundle = cards.locate("cnn")
+    refused = zoo_cli("serve", "cnn", bundle)
+    assert refused.exit_code == 2
+    assert "are both named 'cnn': put another name before one" in refused.stderr
+    server = start("cnn", f"mine={bundle}")
+    answers = []
+    for name in ("cnn", "mine"):
+        assert json.loads(server.request("GET", f"/v2/models/{name}")[2])["name"] == name
+        _, _, answer = server.request(
+            "POST", f"/v2/models/{name}/infer", json_body(digits.inputs[:2])
+        )
+        answers.append(json.loads(answer))
+        assert answers[-1]["model_name"] == name
+    assert answers[0]["outputs"] == answers[1]["outputs"]
