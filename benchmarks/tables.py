@@ -1,4 +1,4 @@
-"""Write `weights/README.md`, and the tables of models and of speed in both READMEs.
+"""Write `weights/README.md`, and in both READMEs the tables and what commands print of the weights.
 
     python benchmarks/tables.py            # write
     python benchmarks/tables.py --check    # say whether they are up to date; exit 1 if not
@@ -8,6 +8,8 @@ The numbers come from the cards and from `benchmarks/results/`.
 
 from __future__ import annotations
 
+import functools
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from zoo import cards
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
+#: Commands that print the same each time, as the READMEs show.
+SHOWN = ("list", "info cnn", "evaluate cnn", "verify")
 HEADERS = {
     "README.md": ("model", "network", "parameters", "test score", "ONNX file", "rows/s"),
     "README.zh-CN.md": ("模型", "网络", "参数", "测试成绩", "ONNX 文件", "行/秒"),
@@ -62,8 +66,21 @@ def pages() -> dict[Path, str]:
             start, end = f"<!-- {block}: make tables -->\n", f"<!-- /{block} -->"
             before, _, rest = text.partition(start)
             text = f"{before}{start}{lines}{end}{rest.partition(end)[2]}"
+        for command in SHOWN:
+            start = f"```console\n$ zoo {command}\n"
+            before, _, rest = text.partition(start)
+            text = f"{before}{start}{printed(command)}```{rest.partition('```')[2]}"
         found[path] = text
     return found
+
+
+@functools.cache
+def printed(command: str) -> str:
+    """Return what a command prints, run in the repository."""
+    zoo = Path(sys.executable).with_name("zoo")
+    return subprocess.run(
+        [zoo, *command.split()], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
 
 
 def result(name: str) -> Any:
