@@ -167,7 +167,7 @@ def info(model: Bundle, json: Json = False) -> None:
     recipe = {
         name: value
         for name, value in cards.as_json(card)["recipe"].items()
-        if value not in (0, "", "random", "uniform") and name not in idle
+        if value not in (0, "", "random") and name not in idle
     }
     training, parity = card.training, card.parity
     lines = {
@@ -675,7 +675,7 @@ def serve(
         log=log_format if access_log else "off",
         grpc="" if grpc_port is None else grpc_address(host, grpc_port),
     )
-    bundles(options.models)
+    bundles(options.models)  # what is wrong with them is told before the address
     listener = bind(host, port)
     shown = f"[{host}]" if ":" in host else host
     print(f"http://{shown}:{listener.getsockname()[1]}/", flush=True)

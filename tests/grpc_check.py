@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import grpc
@@ -94,11 +95,14 @@ def tritonclient_works(address: str, http_address: str) -> None:
     web.close()
 
     answers: list[Any] = []
+
+    def done(at: int, result: Any, error: Any) -> None:
+        answers.append((at, result, error))
+
     for at in range(0, 64, 4):
         tensor = triton.InferInput("images", [4, 28, 28, 1], "UINT8")
         tensor.set_data_from_numpy(test.inputs[at : at + 4])
-        done = lambda result, error, at=at: answers.append((at, result, error))  # noqa: E731
-        client.async_infer("cnn", [tensor], done)
+        client.async_infer("cnn", [tensor], partial(done, at))
     while len(answers) < 16:
         time.sleep(0.01)
     client.close()

@@ -41,7 +41,7 @@ def child(
     if busy:
         train.CHECKPOINT_EVERY = -1.0
     if not export:
-        bundle.finish = weights_alone  # type: ignore[assignment]
+        bundle.finish = weights_alone
     calls = iter(range(10**9))
 
     def counted(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -53,7 +53,7 @@ def child(
         return call
 
     if die_at >= 0:
-        os.fsync, Path.replace = counted(os.fsync), counted(Path.replace)  # type: ignore[method-assign]
+        os.fsync, Path.replace = counted(os.fsync), counted(Path.replace)
     ready.set()
     if checkpoint.exists(run):
         train.resume(run)

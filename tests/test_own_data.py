@@ -264,7 +264,9 @@ def test_grey_images_stay_grey_and_digits_dark(tmp_path: Path, digits: mnist.Spl
     assert data.spec.mean == pytest.approx([pixels.mean()])
     assert data.spec.std == pytest.approx([pixels.std()])
     Image.new("L", (9, 9), 240).save(tmp_path / "grey" / "0" / "light.png")
-    assert load(tmp_path / "grey").spec.background == "any"  # type: ignore[union-attr]
+    lighter = load(tmp_path / "grey").spec
+    assert isinstance(lighter, ImageSpec)
+    assert lighter.background == "any"
 
 
 # --- IDX files ---

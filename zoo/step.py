@@ -128,26 +128,25 @@ def _optimizers(network: nn.Module, recipe: Recipe) -> list[torch.optim.Optimize
         ]
     found: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=recipe.lr, fused=True)]
     if hidden:
-        found.append(_Muon(hidden, recipe))
+        found.append(_muon(hidden, recipe))
     return found
 
 
-class _Muon(torch.optim.Muon):
-    """Muon for kernels too: [C_out, C_in, k, k] is the matrix [C_out, C_in k k]."""
+def _muon(kernels: list[nn.Parameter], recipe: Recipe) -> torch.optim.Muon:
+    """Make torch's Muon take kernels too: [C_out, C_in, k, k] is the matrix [C_out, C_in k k]."""
+    matrices = [nn.Parameter(p.detach().view(len(p), -1)) for p in kernels]  # the same memory
+    momentum = recipe.momentum
+    muon = torch.optim.Muon(
+        matrices, lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=momentum,
+        nesterov=momentum > 0, adjust_lr_fn="match_rms_adamw",
+    )  # fmt: skip
 
-    def __init__(self, parameters: list[nn.Parameter], recipe: Recipe) -> None:
-        self._kernels = parameters
-        super().__init__(
-            [nn.Parameter(p.detach().view(len(p), -1)) for p in parameters],  # the same memory
-            lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=recipe.momentum,
-            nesterov=recipe.momentum > 0, adjust_lr_fn="match_rms_adamw",
-        )  # fmt: skip
-
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Take a step by the kernels' gradients."""
-        for kernel, matrix in zip(self._kernels, self.param_groups[0]["params"], strict=True):
+    def take_gradients(*_: object) -> None:
+        for kernel, matrix in zip(kernels, matrices, strict=True):
             matrix.grad = None if kernel.grad is None else kernel.grad.flatten(1)
-        super().step(closure)  # type: ignore[no-untyped-call]
+
+    muon.register_step_pre_hook(take_gradients)
+    return muon
 
 
 class _ByHand:

@@ -46,7 +46,7 @@ from zoo.cards import Plan
 from zoo.checkpoint import EpochLog, Progress
 from zoo.datasets import Dataset
 from zoo.distributed import Workers
-from zoo.entry import Entry, ImageSpec, Recipe, Task
+from zoo.entry import Entry, ImageSpec, Recipe
 from zoo.errors import Interrupted, UsageError, ZooError
 from zoo.evaluate import run_torch
 from zoo.files import write_atomic
@@ -156,11 +156,12 @@ def _train(
     if at.data not in ("", data.sha256):
         raise UsageError(f"{run}: {data.source} has changed since the training began: train anew")
     at.data = data.sha256
+    if recipe.sampler == "balanced" and not data.labels:
+        raise UsageError("sampler 'balanced' is for classes, this model has none")
     for note in data.notes:
         print(f"{data.name}: {note}", file=sys.stderr)
     inputs = torch.from_numpy(data.train.inputs).to(device)
     targets = torch.from_numpy(data.train.targets).to(device)
-    chances = _chances(recipe, entry.task, data.train.targets)
     image = isinstance(data.spec, ImageSpec)
     normalise = Normalise(data.spec).to(device)
     steps_per_epoch = math.ceil(len(inputs) / recipe.batch_size)
@@ -211,7 +212,7 @@ def _train(
         bar.advance(at.step * recipe.batch_size, "")
         while at.step < steps:
             epoch, done = divmod(at.step, steps_per_epoch)
-            batches = _order(chances, recipe, epoch).to(device).split(recipe.batch_size)
+            batches = _order(data.train.targets, recipe, epoch).to(device).split(recipe.batch_size)
             loss_sum = torch.tensor(at.loss_sum, dtype=torch.float64, device=device)
             began, first = time.perf_counter(), at.step
             network.train()
@@ -322,21 +323,13 @@ def _pretrained(network: nn.Module, entry: Entry) -> None:
     print(f"weights of {entry.name!r} taken, fresh: {fresh or 'none'}", file=sys.stderr)
 
 
-def _chances(recipe: Recipe, task: Task, targets: NDArray[Any]) -> Tensor:
-    """Return float64 [rows], how often each row is drawn beside the others."""
-    if recipe.sampler == "uniform":
-        return torch.ones(len(targets), dtype=torch.float64)
-    if task == "regression":
-        raise UsageError("sampler 'balanced' is for classes, this model has none")
-    return torch.from_numpy(1 / np.bincount(targets)[targets])
-
-
-def _order(chances: Tensor, recipe: Recipe, epoch: int) -> Tensor:
+def _order(targets: NDArray[Any], recipe: Recipe, epoch: int) -> Tensor:
     """Return the epoch's order of the rows: a function of the data, seed and epoch alone."""
     draws = torch.Generator().manual_seed(recipe.seed * 10_007 + epoch)
     if recipe.sampler == "uniform":
-        return torch.randperm(len(chances), generator=draws)
-    return torch.multinomial(chances, len(chances), replacement=True, generator=draws)
+        return torch.randperm(len(targets), generator=draws)
+    chances = torch.from_numpy(1 / np.bincount(targets)[targets])  # of a row, beside the others
+    return torch.multinomial(chances, len(targets), replacement=True, generator=draws)
 
 
 def _schedule(recipe: Recipe, done: float) -> float:
