@@ -552,6 +552,7 @@ def predict(
     """Predict images or tables."""
     from serve import batch, sinks
     from zoo import cards
+    from zoo.files import readable
     from zoo.session import Session
 
     if output is not None and json:
@@ -577,7 +578,8 @@ def predict(
     if output is None:
         tally = run(inputs, kept or sinks.Table(), **how)
     else:
-        what = {"files": card.files, "inputs": inputs, **how, "engine": engine}
+        given = [readable(text) for text in inputs]
+        what = {"files": card.files, "inputs": given, **how, "engine": engine}
         job = sinks.Job(output, what, resume)
         if resume:
             how["skip"] = job.done
@@ -678,10 +680,9 @@ def serve(
     bundles(options.models)  # what is wrong with them is told before the address
     listener = bind(host, port)
     shown = f"[{host}]" if ":" in host else host
-    print(f"http://{shown}:{listener.getsockname()[1]}/", flush=True)
-    if options.grpc:
-        print(f"grpc://{options.grpc}", flush=True)
-    run(options, listener, workers)
+    address = f"http://{shown}:{listener.getsockname()[1]}/"
+    lines = [address, f"grpc://{options.grpc}"] if options.grpc else [address]
+    run(options, listener, workers, lambda: print(*lines, sep="\n", flush=True))
 
 
 @app.command()

@@ -15,7 +15,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -121,16 +121,22 @@ def _share(listener: socket.socket, count: int) -> list[socket.socket]:
     return [_bind(host, port, shared=True) for _ in range(count)]
 
 
-def serve(options: Options, listener: socket.socket, workers: int = 1) -> None:
+def serve(
+    options: Options, listener: socket.socket, workers: int, announce: Callable[[], object]
+) -> None:
     """Serve until SIGTERM or Ctrl-C.
 
     Args:
         options: what and how.
         listener: from `bind`.
-        workers: processes; one that dies is replaced.
+        workers: processes; one that is killed is replaced.
+        announce: called when the models are loaded.
+
+    Raises:
+        ZooError: a model or the device cannot be had, with the exit code of what went wrong.
     """
     if workers == 1:
-        _work(options, listener)
+        _work(options, listener, announce)
         return
     stopping = False
 
@@ -145,30 +151,57 @@ def serve(options: Options, listener: socket.socket, workers: int = 1) -> None:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
 
         listeners = _share(listener, workers)
+        news: Any = context.SimpleQueue()
 
         def start(place: int) -> Any:
-            process = context.Process(target=_work, args=(options, listeners[place]))
+            process = context.Process(target=_child, args=(options, listeners[place], news))
             process.start()
             return process
 
         processes = [start(place) for place in range(workers)]
-        while not stopping:
+        problem: ZooError | None = None
+        told = False
+        while not stopping and problem is None:
             time.sleep(0.1)
             for place, process in enumerate(processes):
-                if not process.is_alive() and not stopping:
-                    print(f"zoo: worker {process.pid} died, starting another", file=sys.stderr)
-                    processes[place] = start(place)
+                if process.is_alive() or stopping:
+                    continue
+                if process.exitcode > 0:  # it failed: another one would fail too
+                    problem = ZooError(f"worker {process.pid} ended with code {process.exitcode}")
+                    continue
+                print(f"zoo: worker {process.pid} died, starting another", file=sys.stderr)
+                processes[place] = start(place)
+            while not news.empty():
+                if (said := news.get()) is not None:
+                    message, code = said
+                    problem = ZooError(message)
+                    problem.exit_code = code
+                elif not told:
+                    told = True
+                    announce()
         for each in listeners:
             each.close()
         for process in processes:
             process.terminate()
         for process in processes:
             process.join()
+        if problem is not None:
+            raise problem
 
 
-def _work(options: Options, listener: socket.socket) -> None:
+def _child(options: Options, listener: socket.socket, news: Any) -> None:
+    """Work as one of several; tell that the models are loaded (None), or (what is wrong, code)."""
+    try:
+        _work(options, listener, lambda: news.put(None))
+    except ZooError as error:
+        news.put((str(error), error.exit_code))
+        sys.exit(error.exit_code)
+
+
+def _work(options: Options, listener: socket.socket, loaded: Callable[[], object]) -> None:
     sys.setswitchinterval(0.0005)  # a model's thread that is done shall not wait 5 ms for the GIL
     app = App(options)
+    loaded()
     config = uvicorn.Config(
         app,
         log_level="warning",

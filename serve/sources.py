@@ -26,6 +26,7 @@ from zoo import images
 from zoo.datasets import idx, tabular
 from zoo.entry import ImageSpec, Spec, TableSpec
 from zoo.errors import DataError, needs_extra
+from zoo.files import readable
 
 #: Rows in a block: what one run of the session takes, and what a job does or has not done.
 BLOCK = 256
@@ -80,7 +81,7 @@ def block(some: Iterable[Row], spec: Spec, invert: images.Invert) -> Block:
     good: list[NDArray[Any]] = []
     errors: list[str | None] = []
     for name, held, load in some:
-        names.append(name)
+        names.append(readable(name))
         try:
             good.append(load(held, spec))
             errors.append(None)
@@ -176,9 +177,9 @@ def _kind(path: str) -> str:
 
 def _files(text: str) -> Iterator[File]:
     if text == "-":
-        for line in sys.stdin:
+        for line in sys.stdin.buffer:  # bytes: a name need not be UTF-8
             if line.strip():
-                path = line.rstrip("\r\n")
+                path = os.fsdecode(line.rstrip(b"\r\n"))
                 yield path, _kind(path)
         return
     path = os.path.expanduser(text)

@@ -75,8 +75,8 @@ def zoo_process(zoo_command: list[str]) -> Callable[..., subprocess.CompletedPro
 def zoo_cli() -> Callable[..., Result]:
     """Run `zoo` in this process: quick, with the real parser and the real exit codes."""
 
-    def run(*args: object) -> Result:
-        return CliRunner().invoke(cli.app, [str(arg) for arg in args])
+    def run(*args: object, input: bytes | None = None) -> Result:
+        return CliRunner().invoke(cli.app, [str(arg) for arg in args], input=input)
 
     return run
 

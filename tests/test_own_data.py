@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import os
 import shutil
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,6 +124,17 @@ def test_what_is_wrong_with_a_folder_is_said_once(colour_run: tuple[Path, str]) 
     assert "uneven: 49 images of 'blue' to train on, 1 of 'rare'; --set sampler=" in said
     assert "classes without an image in the validation part: rare" in said
     assert "classes without an image in the test part: rare" in said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a file's name has to be UTF-8")
+def test_class_folders_and_files_may_have_names_that_are_no_utf8(tmp_path: Path) -> None:
+    names = [os.fsdecode(name.encode("gbk")) for name in ("狗", "马")]
+    for number, name in enumerate(names):
+        (tmp_path / name).mkdir()
+        for place in range(5):
+            picture = draw(tuple(COLOURS.values())[number], np.random.default_rng(place))
+            picture.save(tmp_path / name / f"{name}{place}.png")
+    assert load(tmp_path).labels == (r"\xb9\xb7", r"\xc2\xed")
 
 
 def test_a_rare_class_is_learnt_by_drawing_it_as_often(

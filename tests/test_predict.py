@@ -6,7 +6,10 @@ import csv
 import gzip
 import io
 import json
+import os
+import shutil
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +40,26 @@ def test_a_folder_is_walked_in_order(zoo_cli: Cli, digit_folder: Path, digits: m
     assert [Path(row["source"]).stem for row in rows] == [f"{n:02d}" for n in range(30)]
     assert labels(rows) == digits.targets[:30].tolist()
     assert all(row["probability"] > 0.3 and row["error"] is None for row in rows)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a file's name has to be UTF-8")
+def test_a_name_that_is_no_utf8_harms_no_job(
+    tmp_path: Path, digit_folder: Path, zoo_cli: Cli
+) -> None:
+    folder = tmp_path / "old"
+    folder.mkdir()
+    for name in ("数字.png", os.fsdecode("数字.png".encode("gbk")), "ok.png"):
+        shutil.copyfile(digit_folder / "a" / "00.png", folder / name)
+    shown = {"数字.png", r"\xca\xfd\xd7\xd6.png", "ok.png"}
+    for output in ("a.csv", "a.jsonl", "a.parquet"):
+        for given in (folder, folder / os.fsdecode("数字.png".encode("gbk"))):
+            assert zoo_cli("predict", "cnn", given, "-o", output).exit_code == 0
+    rows = rows_of(zoo_cli("predict", "cnn", folder, "--json"))
+    assert {Path(row["source"]).name for row in rows} == shown
+    assert labels(rows) == [7, 7, 7]
+    paths = b"\n".join(sorted(map(os.fsencode, folder.iterdir())))
+    piped = zoo_cli("predict", "cnn", "-", "--json", input=paths)
+    assert {Path(row["source"]).name for row in rows_of(piped)} == shown
 
 
 def test_globs_and_several_inputs_keep_their_order(

@@ -28,6 +28,7 @@ from PIL import Image
 
 from zoo import Session, cards
 from zoo.datasets import mnist
+from zoo.session import cuda_missing
 
 INFER = "/v2/models/cnn/infer"
 
@@ -553,6 +554,18 @@ def test_bad_usage(
     assert result.exit_code == code
     assert reason in result.stderr
     assert result.stdout == ""
+
+
+@pytest.mark.skipif(cuda_missing() is None, reason="there is a GPU here")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_device_that_is_not_there_ends_the_server(
+    workers: int, zoo_process: Callable[..., Any]
+) -> None:
+    done = zoo_process("serve", "cnn", "--device", "cuda", "--workers", workers, "--port", 0)
+    assert done.returncode == 4
+    assert done.stdout == "", "no address where nothing answers"
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("zoo: device 'cuda' was asked for and is not there: ")
 
 
 def test_a_taken_port_is_said_so(server: Server, zoo_process: Callable[..., Any]) -> None:

@@ -188,6 +188,7 @@ def test_a_foreign_safetensors_file_is_no_checkpoint(
         (("cnn", "--set", "lr=fast"), 2, "lr=fast"),
         (("cnn", "--epochs", "0"), 2, "epochs=0"),
         (("cnn", "--set", "optimizer=adm"), 2, "optimizer=adm"),
+        (("cnn", "--set", "sampler=balance"), 2, "expected uniform, balanced. Did you mean 'bal"),
         ((), 2, "expected a model's name"),
         (("--resume", "nowhere"), 2, "nothing to resume"),
         (("cnn", "--resume", "nowhere", "--epochs", "3"), 2, "--resume takes the recipe"),

@@ -10,12 +10,12 @@ import inspect
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, Struct
 
-from zoo.errors import UsageError, unknown
+from zoo.errors import UsageError, nearest, unknown
 
 if TYPE_CHECKING:
     from torch import nn
@@ -124,10 +124,14 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Raises:
             UsageError: an unknown field (the nearest is named) or a value outside its range.
         """
-        fields = self.__struct_fields__
-        for name in changes:
+        fields = {field.name: field.type for field in msgspec.structs.fields(Recipe)}
+        for name, value in changes.items():
             if name not in fields:
                 raise unknown("recipe field", name, fields)
+            choices = get_args(fields[name]) if get_origin(fields[name]) is Literal else ()
+            if choices and value not in choices:
+                near = nearest(str(value), choices)
+                raise UsageError(f"recipe {name}={value}: expected {', '.join(choices)}.{near}")
         try:
             return msgspec.convert(msgspec.structs.asdict(self) | changes, Recipe, strict=False)
         except msgspec.ValidationError as error:

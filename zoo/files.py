@@ -38,6 +38,13 @@ def write_atomic(path: Path, data: bytes | str) -> None:
             os.close(folder)
 
 
+def readable(name: str) -> str:
+    """Return a file's name as text that can be written: bytes that are no UTF-8 become \\xff."""
+    if name.isascii():
+        return name
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def sha256(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a file's bytes."""
     with path.open("rb") as file:

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from zoo import images
 from zoo.entry import ImageSpec
 from zoo.errors import DataError
+from zoo.files import readable
 
 _BATCH = 64
 
@@ -61,7 +62,7 @@ class ImageFolder(Dataset[tuple[NDArray[np.uint8], int]]):
         if len(classes) < 2:
             found = f"only {classes[0].name!r}" if classes else "none"
             raise DataError(f"{root}: expected at least 2 class folders, found {found}")
-        self.labels = tuple(path.name for path in classes)
+        self.labels = tuple(readable(path.name) for path in classes)
         files = [_files(path) for path in classes]
         for label, own in zip(self.labels, files, strict=True):
             if not own:

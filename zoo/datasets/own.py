@@ -11,6 +11,7 @@ tenth of each class is the test set, and a tenth of the rest is for validation.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -112,7 +113,7 @@ def _folder(path: Path, size: int) -> Dataset:
         parts[part] = Split(found.inputs, numbers[found.targets])
         errors += found.errors
         for file in ImageFolder(folder).paths:
-            digest.update(f"{file.relative_to(path).as_posix()}\0".encode())
+            digest.update(os.fsencode(f"{file.relative_to(path).as_posix()}\0"))
             digest.update(hashlib.sha256(file.read_bytes()).digest())
     notes = []
     if errors:
