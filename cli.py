@@ -273,8 +273,9 @@ def train(
     if model is None and resume is None:
         raise UsageError("train: expected a model's name (see zoo list), or --resume RUN")
     with needs_extra("train", "zoo train"):
-        from zoo import distributed, registry
-        from zoo import train as training
+        from zoo import registry
+        from zoo.training import distributed
+        from zoo.training import loop as training
     options: dict[str, Any] = {"device": device, "tensorboard": tensorboard}
     with distributed.one_voice():
         if resume is not None:
@@ -319,7 +320,7 @@ def compare(
     json: Json = False,
 ) -> None:
     """Compare runs: the recipe fields that differ, and what came out."""
-    from zoo import compare as comparison
+    from zoo.training import compare as comparison
 
     rows = [comparison.read(run) for run in runs]
     if plot is not None:
@@ -357,7 +358,7 @@ def reproduce(
 ) -> None:
     """Train by the card's recipe and seeds, and say whether the published figure holds."""
     with needs_extra("train", "zoo reproduce"):
-        from zoo import reproduce as again
+        from zoo.training import reproduce as again
 
         found = again.reproduce(model, seeds=seeds, out=out, device=device)
     if json:
@@ -374,7 +375,7 @@ def ship(
     to: Annotated[Path, typer.Option(metavar="DIR", help="Where the bundle goes.")],
 ) -> None:
     """Copy the run that is best on validation, with the figures of all seeds on its card."""
-    from zoo.reproduce import ship as choose
+    from zoo.training.reproduce import ship as choose
 
     card = choose(runs, to)
     print(to)

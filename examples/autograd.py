@@ -1,6 +1,6 @@
 """自动求导 · Autograd
 
-Code: zoo/step.py
+Code: zoo/training/step.py
 """
 
 import torch

@@ -1,6 +1,6 @@
 """优化器 optim · Optimizers (optim)
 
-Code: zoo/step.py
+Code: zoo/training/step.py
 Picture: optim.png
 """
 

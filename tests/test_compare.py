@@ -15,10 +15,11 @@ import msgspec
 import pytest
 from PIL import Image
 
-from zoo import cards, checkpoint
+from zoo import cards
 from zoo.cards import Seeds
 from zoo.errors import UsageError
-from zoo.reproduce import summarise
+from zoo.training import checkpoint
+from zoo.training.reproduce import summarise
 
 Cli = Callable[..., Any]
 
@@ -26,12 +27,13 @@ Cli = Callable[..., Any]
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory, zoo_command: list[str]) -> dict[int, Path]:
     """Logistic regression, 30 epochs, with three seeds."""
-    from zoo import registry, train
+    from zoo import registry
+    from zoo.training import loop
 
     folder = tmp_path_factory.mktemp("seeds")
     recipe = registry.get("logistic").recipe.replace(epochs=30)
     return {
-        seed: train.train("logistic", recipe.replace(seed=seed), folder / f"seed-{seed}")
+        seed: loop.train("logistic", recipe.replace(seed=seed), folder / f"seed-{seed}")
         for seed in (1, 2, 3)
     }
 

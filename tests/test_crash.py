@@ -16,11 +16,12 @@ import pytest
 import safetensors.torch
 import torch
 
-from zoo import bundle, cards, checkpoint, registry, train
+from zoo import cards, registry
 from zoo.cards import Plan
-from zoo.checkpoint import NAME, PREVIOUS, Progress
 from zoo.entry import Recipe
 from zoo.errors import ZooError
+from zoo.training import checkpoint, finish, loop
+from zoo.training.checkpoint import NAME, PREVIOUS, Progress
 
 RECIPE = registry.get("logistic").recipe.replace(epochs=500)
 #: Calls of fsync and rename in one save: the new file and its folder, previous, current, the log.
@@ -39,9 +40,9 @@ def child(
     os.dup2(os.open("said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     torch.set_num_threads(1)  # so that it is not slow beside other work
     if busy:
-        train.CHECKPOINT_EVERY = -1.0
+        loop.CHECKPOINT_EVERY = -1.0
     if not export:
-        bundle.finish = weights_alone
+        finish.finish = weights_alone
     calls = iter(range(10**9))
 
     def counted(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,9 +57,9 @@ def child(
         os.fsync, Path.replace = counted(os.fsync), counted(Path.replace)
     ready.set()
     if checkpoint.exists(run):
-        train.resume(run)
+        loop.resume(run)
     else:
-        train.train("logistic", RECIPE, run)
+        loop.train("logistic", RECIPE, run)
 
 
 def weights_alone(run: Path, entry: Any, data: Any, network: Any, *rest: Any) -> None:
@@ -70,7 +71,7 @@ def start() -> Callable[..., Any]:
     """Start `child` in a process of its own, forked from one that has imported torch."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["zoo.train", "torch._dynamo", "torch.onnx", "onnxscript", "onnxruntime", "pytest"]
+        ["zoo.training.loop", "torch._dynamo", "torch.onnx", "onnxscript", "onnxruntime", "pytest"]
     )
 
     def start(run: Path, **how: Any) -> Any:

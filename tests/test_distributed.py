@@ -18,9 +18,10 @@ from safetensors.numpy import load_file
 from test_train import step_of, wait_for
 
 import zoo
-from zoo import cards, checkpoint
-from zoo.distributed import Workers
+from zoo import cards
 from zoo.errors import UsageError
+from zoo.training import checkpoint
+from zoo.training.distributed import Workers
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
 

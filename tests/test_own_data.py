@@ -357,7 +357,7 @@ def test_two_classes_of_a_column(houses: Path, zoo_cli: Cli) -> None:
 def test_a_stopped_training_goes_on_from_elsewhere(
     idx_folder: Path, tmp_path: Path, zoo_cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from zoo import checkpoint
+    from zoo.training import checkpoint
 
     words = ("train", "cnn", "--data", "idx", "--epochs", "2", "--out")
     assert zoo_cli(*words, "whole").exit_code == 0
@@ -370,7 +370,7 @@ def test_a_stopped_training_goes_on_from_elsewhere(
         if len(saves) == 2:
             raise OSError("no space")
 
-    monkeypatch.setattr("zoo.train.CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr("zoo.training.loop.CHECKPOINT_EVERY", 0.0)
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save", interrupted)
         assert zoo_cli(*words, "stopped").exit_code == 1

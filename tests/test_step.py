@@ -19,7 +19,7 @@ from zoo import cards, datasets, registry
 from zoo.entry import Recipe
 from zoo.errors import UsageError
 from zoo.pipeline import Normalise, channels_first
-from zoo.step import step
+from zoo.training.step import step
 
 Process = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -12,9 +12,10 @@ import torch
 from torch.nn import functional as F
 
 import zoo
-from zoo import cards, checkpoint, datasets, registry
+from zoo import cards, datasets, registry
 from zoo.entry import Recipe
-from zoo.step import step
+from zoo.training import checkpoint
+from zoo.training.step import step
 
 QUICK = ("--epochs", "1", "--batch-size", "500", "--set", "average=0")
 

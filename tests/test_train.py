@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 import cli
 import zoo
-from zoo import cards, checkpoint
+from zoo import cards
+from zoo.training import checkpoint
 
 SHORT = ("--epochs", "2", "--batch-size", "500", "--set", "teacher=")
 

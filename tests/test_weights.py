@@ -12,10 +12,11 @@ import pytest
 from conftest import ROOT
 
 import zoo
-from zoo import cards, datasets, export, registry, teacher
+from zoo import cards, datasets, export, registry
 from zoo.evaluate import evaluate, run_torch
 from zoo.pipeline import Pipeline
 from zoo.session import cpu_session
+from zoo.training import distillation
 
 #: Of the mean over the seeds.
 FLOORS = {
@@ -63,7 +64,7 @@ def test_all_teachers_ship_back_to_one_that_had_none(name: str) -> None:
     while card.recipe.teacher:
         assert card.recipe.teacher not in names, "nobody learns from itself"
         names.append(card.recipe.teacher)
-        assert card.training.teacher == teacher.weights(card.recipe)
+        assert card.training.teacher == distillation.weights(card.recipe)
         bundle = cards.locate(card.recipe.teacher)
         taught_by = cards.read(bundle)
         cards.check(bundle, taught_by)

@@ -93,7 +93,7 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     schedule: Literal["constant", "onecycle"] = "onecycle"
     warmup: Fraction = 0.25
     label_smoothing: Fraction = 0.0
-    #: A trained classifier, by name or path, from whose answers to learn: see `zoo.teacher`.
+    #: A trained classifier (name or path) to learn from; see `zoo.training.distillation`.
     teacher: str = ""
     #: Both sides' logits are divided by it before their softmax.
     temperature: Annotated[float, Meta(gt=0)] = 2.0

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
-from zoo.checkpoint import EpochLog
+from zoo.training.checkpoint import EpochLog
 
 #: For class names in Chinese, where the machine has one.
 _CHINESE = ("CJK", "YaHei", "PingFang", "WenQuanYi")

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo import distributed
 from zoo.errors import ZooError, needs_extra, unknown
+from zoo.training import distributed
 
 #: Name -> torchvision's class, and how it is asked for its training and for its test part.
 _BY_FLAG = ({"train": True}, {"train": False})

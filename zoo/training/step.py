@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo import checkpoint, scratch
+from zoo import scratch
 from zoo.entry import Entry, Recipe, Spec
 from zoo.errors import UsageError
 from zoo.scratch import (
@@ -24,7 +24,8 @@ from zoo.scratch import (
     Muon,
     make,
 )
-from zoo.teacher import Teacher, check
+from zoo.training import checkpoint
+from zoo.training.distillation import Teacher, check
 
 P = TypeVar("P", nn.Parameter, scratch.Parameter)
 
@@ -35,7 +36,7 @@ class Step(Protocol):
     def __call__(self, x: Tensor, y: Tensor, lr: float, weight: float = 1.0) -> Tensor | float:
         """Take normalised inputs and their targets; move the weights; return the loss.
 
-        `weight`: of the loss, where these are some of a batch's rows; see `zoo.distributed`.
+        `weight`: of the loss, for some of a batch's rows; see `zoo.training.distributed`.
         """
 
     def state(self) -> dict[str, Tensor]:

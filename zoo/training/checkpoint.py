@@ -20,16 +20,16 @@ import torch
 from msgspec import Struct
 from torch import Tensor
 
-from zoo import distributed
 from zoo.cards import Plan
 from zoo.entry import Recipe
 from zoo.errors import UsageError, ZooError
 from zoo.files import write_atomic
+from zoo.training import distributed
 
 NAME, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 _NEW = "checkpoint.new.safetensors"
 #: Where the header has the state and the digest; the number is the format's.
-_KEY, _DIGEST = "zoo.checkpoint.3", "sha256"
+_KEY, _DIGEST = "zoo.training.checkpoint.3", "sha256"
 #: Stands where the digest goes while it is computed.
 _BLANK = b"0" * 64
 

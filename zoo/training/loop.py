@@ -5,7 +5,7 @@
 Data, model, loss and optimizer; then forward, loss, zero the gradients, backward, step. Each step
 draws its randomness from (seed, step) alone and the checkpoint holds all the rest, so a training
 that was killed and resumed ends with the same bytes. Under torchrun, several processes share the
-rows of each batch: see `zoo.distributed`.
+rows of each batch: see `zoo.training.distributed`.
 """
 
 from __future__ import annotations
@@ -30,30 +30,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from zoo import (
-    augment,
-    bundle,
-    cards,
-    checkpoint,
-    datasets,
-    distributed,
-    hardware,
-    metrics,
-    registry,
-    teacher,
-)
+from zoo import cards, datasets, hardware, metrics, registry
 from zoo.cards import Plan
-from zoo.checkpoint import EpochLog, Progress
 from zoo.datasets import Dataset
-from zoo.distributed import Workers
 from zoo.entry import Entry, ImageSpec, Recipe
 from zoo.errors import Interrupted, UsageError, ZooError
 from zoo.evaluate import run_torch
 from zoo.files import write_atomic
 from zoo.pipeline import Normalise, Pipeline, channels_first
 from zoo.progress import Bar
-from zoo.step import step
-from zoo.tensorboard import Tell, board
+from zoo.training import augment, checkpoint, distillation, distributed, finish
+from zoo.training.checkpoint import EpochLog, Progress
+from zoo.training.distributed import Workers
+from zoo.training.step import step
+from zoo.training.tensorboard import Tell, board
 
 #: Seconds between checkpoints, at epochs' ends; a stop by signal writes one at its very step.
 CHECKPOINT_EVERY = 2.0
@@ -123,7 +113,7 @@ def _start(
         if distributed.launched():
             raise UsageError("engine 'numpy' trains in one process: start it without torchrun")
         device = "cpu"
-    learns_from = teacher.weights(at.recipe)
+    learns_from = distillation.weights(at.recipe)
     if at.teacher not in ("", learns_from):
         raise UsageError(
             f"{run} learns from the {at.recipe.teacher!r} with weights {at.teacher[:12]}..., "
@@ -136,7 +126,7 @@ def _start(
         with board(folder, at) as tell:
             data, network = _train(entry, at, saved, run, workers, tell)
     if distributed.first():
-        bundle.finish(run, entry, data, network.eval(), at, workers)
+        finish.finish(run, entry, data, network.eval(), at, workers)
     return run
 
 

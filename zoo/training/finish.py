@@ -13,13 +13,13 @@ from torch import nn
 
 from zoo import cards, export, hardware, metrics, plots
 from zoo.cards import Card, DatasetInfo, Training
-from zoo.checkpoint import Progress
 from zoo.datasets import Dataset
-from zoo.distributed import Workers
 from zoo.entry import Entry, Recipe
 from zoo.evaluate import run_torch
 from zoo.files import sha256, write_atomic
 from zoo.pipeline import Pipeline
+from zoo.training.checkpoint import Progress
+from zoo.training.distributed import Workers
 
 CURVES, CONFUSION = "curves.png", "confusion.png"
 _LIMITS = "Trained on {} alone; anything else gets an answer too."

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from zoo.checkpoint import EpochLog, Progress
 from zoo.errors import needs_extra
+from zoo.training.checkpoint import EpochLog, Progress
 
 Tell = Callable[[EpochLog], None]
 

@@ -57,7 +57,7 @@ def reproduce(
         name: a bundle, by name or path.
         seeds: how many, the shipped one first; by default all that the card names.
         out: where the runs go; one that was stopped goes on, one that ended is taken as it is.
-        device: as of `zoo.train.train`.
+        device: as of `zoo.training.loop.train`.
 
     Raises:
         UsageError: no such bundle, or a folder holds another training. Else as `train`.
@@ -105,7 +105,7 @@ def table(found: Verdict) -> list[list[str]]:
 def _train(card: Card, seed: int, run: Path, device: str) -> Path:
     import torch
 
-    from zoo import checkpoint, train
+    from zoo.training import checkpoint, loop
 
     recipe = card.recipe.replace(seed=seed)
     plan = cards.plan(run)
@@ -118,8 +118,8 @@ def _train(card: Card, seed: int, run: Path, device: str) -> Path:
     torch.set_num_threads(card.training.threads)  # sums are added up in parts, one a thread
     try:
         if checkpoint.exists(run):
-            return train.resume(run, name=card.name, device=device)
-        return train.train(card.name, recipe, run, device=device)
+            return loop.resume(run, name=card.name, device=device)
+        return loop.train(card.name, recipe, run, device=device)
     finally:
         torch.set_num_threads(threads)
 

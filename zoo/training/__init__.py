@@ -1,0 +1,1 @@
+"""Training: data, model, loss and optimizer, then the cycle; from a recipe to a bundle."""
