@@ -32,7 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from zoo import cards, datasets, hardware, registry
 from zoo.datasets.mnist import FILES
-from zoo.pipeline import Normalise, channels_first
+from zoo.network.pipeline import Normalise, channels_first
 from zoo.training.step import step
 
 TUTORIAL = [sys.executable, str(measure.HERE / "peers" / "tutorial.py")]

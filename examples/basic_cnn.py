@@ -10,7 +10,7 @@ from torch.nn import functional as F
 import zoo
 from zoo import lessons
 from zoo.datasets import mnist
-from zoo.pipeline import Normalise, channels_first
+from zoo.network.pipeline import Normalise, channels_first
 
 card = zoo.card("cnn")
 model = zoo.load("cnn")  # trained, eval mode

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 import zoo
 from zoo import lessons, scratch
 from zoo.datasets import mnist
-from zoo.pipeline import Normalise, channels_first
+from zoo.network.pipeline import Normalise, channels_first
 
 card, peer = zoo.card("cnn"), zoo.load("cnn").double()
 network = scratch.make("cnn", card.spec, card.task, len(card.labels), dtype=np.float64)

@@ -11,7 +11,7 @@ import zoo
 from zoo import lessons, metrics, plots
 from zoo.datasets import mnist
 from zoo.evaluate import run_torch
-from zoo.pipeline import Pipeline
+from zoo.network.pipeline import Pipeline
 
 card = zoo.card("googlenet")
 model = zoo.load("googlenet")

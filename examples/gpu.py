@@ -1,6 +1,6 @@
 """模型与数据迁移到 GPU · Model and data on the GPU
 
-Code: zoo/devices.py
+Code: zoo/network/device.py
 """
 
 import time
@@ -10,9 +10,9 @@ import torch
 import zoo
 from zoo import lessons
 from zoo.datasets import mnist
-from zoo.devices import torch_device
 from zoo.errors import DeviceError
-from zoo.pipeline import Pipeline
+from zoo.network.device import torch_device
+from zoo.network.pipeline import Pipeline
 
 # 有什么用什么 The best device that is there; "cuda" by name would be an error without one.
 device = torch_device("auto")

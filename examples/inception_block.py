@@ -11,7 +11,7 @@ from torch.nn import functional as F
 import zoo
 from zoo import lessons
 from zoo.datasets import mnist
-from zoo.pipeline import Normalise, channels_first
+from zoo.network.pipeline import Normalise, channels_first
 
 
 def multiplications(conv: nn.Conv2d, side: int) -> int:

@@ -11,7 +11,7 @@ from torch import nn
 import zoo
 from zoo import datasets, lessons, metrics, plots
 from zoo.models.linear import Linear
-from zoo.pipeline import Normalise
+from zoo.network.pipeline import Normalise
 
 # 数据 442 patients, 10 measurements each -> how far their diabetes went in a year.
 data = datasets.load("diabetes")

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from zoo import datasets, lessons, plots
-from zoo.pipeline import Normalise, channels_first
+from zoo.network.pipeline import Normalise, channels_first
 
 # 数据随项目提供 The data ships with the project: four IDX files, checked by their SHA-256.
 data = datasets.load("mnist")

@@ -13,7 +13,7 @@ import zoo
 from zoo import datasets, lessons, metrics
 from zoo.evaluate import run_torch
 from zoo.models.logistic import Logistic
-from zoo.pipeline import Pipeline
+from zoo.network.pipeline import Pipeline
 
 hours = torch.tensor([[1.0], [2.0], [3.0]])
 passed = torch.tensor([[0.0], [0.0], [1.0]])

@@ -15,7 +15,7 @@ from zoo import lessons, metrics
 from zoo.datasets import mnist
 from zoo.evaluate import run_torch
 from zoo.models.resnet import ResidualBlock
-from zoo.pipeline import Pipeline
+from zoo.network.pipeline import Pipeline
 
 DEPTH = 20
 

@@ -10,7 +10,7 @@ from torch import nn
 import zoo
 from zoo import lessons
 from zoo.datasets import mnist
-from zoo.pipeline import Pipeline
+from zoo.network.pipeline import Pipeline
 
 # 从得分到概率 From scores to probabilities: exp(z) / sum exp(z).
 z = torch.tensor([[0.2, 0.1, -0.1]])

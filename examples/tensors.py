@@ -1,6 +1,6 @@
 """张量与 NumPy · Tensors and NumPy
 
-Code: zoo/pipeline.py
+Code: zoo/network/pipeline.py
 """
 
 import numpy as np
@@ -8,7 +8,7 @@ import torch
 
 from zoo import lessons
 from zoo.datasets import mnist
-from zoo.pipeline import channels_first
+from zoo.network.pipeline import channels_first
 
 torch.manual_seed(0)
 

@@ -14,7 +14,7 @@ import zoo
 from zoo import cards, export
 from zoo.datasets import mnist
 from zoo.errors import VerificationError
-from zoo.pipeline import Pipeline
+from zoo.network.pipeline import Pipeline
 
 
 def test_two_processes_export_the_same_bytes(

@@ -15,7 +15,7 @@ from zoo.errors import UsageError, VerificationError
 from zoo.evaluate import run_torch
 from zoo.models.googlenet import InceptionBlock
 from zoo.models.resnet import ResidualBlock
-from zoo.pipeline import Pipeline
+from zoo.network.pipeline import Pipeline
 
 
 def normalised(images: np.ndarray) -> torch.Tensor:

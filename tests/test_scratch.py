@@ -21,8 +21,8 @@ from torch import nn
 
 import zoo
 from zoo import cards, datasets, registry, scratch
-from zoo.pipeline import Normalise, channels_first
-from zoo.pipeline import Pipeline as TorchPipeline
+from zoo.network.pipeline import Normalise, channels_first
+from zoo.network.pipeline import Pipeline as TorchPipeline
 
 Array = NDArray[Any]
 TOLERANCE = {np.float64: 1e-10, np.float32: 1e-4}

@@ -18,7 +18,7 @@ import zoo
 from zoo import cards, datasets, registry
 from zoo.entry import Recipe
 from zoo.errors import UsageError
-from zoo.pipeline import Normalise, channels_first
+from zoo.network.pipeline import Normalise, channels_first
 from zoo.training.step import step
 
 Process = Callable[..., "subprocess.CompletedProcess[str]"]

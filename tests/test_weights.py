@@ -14,7 +14,7 @@ from conftest import ROOT
 import zoo
 from zoo import cards, datasets, export, registry
 from zoo.evaluate import evaluate, run_torch
-from zoo.pipeline import Pipeline
+from zoo.network.pipeline import Pipeline
 from zoo.session import cpu_session
 from zoo.training import distillation
 

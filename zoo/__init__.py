@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         VerificationError,
         ZooError,
     )
-    from zoo.pretrained import load
+    from zoo.network.pretrained import load
     from zoo.session import Prediction, Session
 
 __version__ = "0.2.0"
@@ -40,7 +40,7 @@ _HOMES = {
         ["DataError", "DeviceError", "Interrupted", "UsageError", "VerificationError", "ZooError"],
         "errors",
     ),
-    "load": "pretrained",
+    "load": "network.pretrained",
     "Prediction": "session",
     "Session": "session",
 }

@@ -29,7 +29,7 @@ class Evaluation(NamedTuple):
 
 
 def run_torch(pipeline: nn.Module, inputs: NDArray[Any]) -> NDArray[np.float32]:
-    """Run a `zoo.pipeline.Pipeline` over raw inputs; return its first output.
+    """Run a `zoo.network.pipeline.Pipeline` over raw inputs; return its first output.
 
     Args:
         pipeline: in eval mode, on the device where it shall run.
@@ -89,9 +89,9 @@ def evaluate(
     if split is None:
         split = dataset(bundle).test
     if engine == "torch":
-        from zoo.devices import torch_device
-        from zoo.pipeline import Pipeline
-        from zoo.pretrained import load
+        from zoo.network.device import torch_device
+        from zoo.network.pipeline import Pipeline
+        from zoo.network.pretrained import load
 
         place = torch_device(device)
         pipeline = Pipeline(load(bundle), card.spec, card.task).eval().to(place)

@@ -28,8 +28,8 @@ from zoo.entry import ImageSpec, Spec, TableSpec, Task, TensorSpec
 from zoo.errors import UsageError, VerificationError
 from zoo.evaluate import dataset, run_torch
 from zoo.files import sha256, write_atomic
-from zoo.pipeline import Pipeline
-from zoo.pretrained import load
+from zoo.network.pipeline import Pipeline
+from zoo.network.pretrained import load
 from zoo.variants import CALIBRATION, OPSET, Half, Variant, defuse, filled, normalised, quantise
 
 #: What ONNX Runtime 1.18 and later load; newer opsets ask for more.

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from zoo.errors import UsageError, unknown
-from zoo.pipeline import Pipeline, channels_first
+from zoo.network.pipeline import Pipeline, channels_first
 
 Precision = Literal["fp32", "fp16", "int8"]
 Preprocess = Literal["graph", "none"]

@@ -50,7 +50,7 @@ def build(
 
 
 class Pipeline:
-    """`zoo.pipeline.Pipeline` in NumPy: raw input in, outputs as on the card.
+    """`zoo.network.pipeline.Pipeline` in NumPy: raw input in, outputs as on the card.
 
     Args:
         network: takes normalised float32 input, in eval mode.

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from zoo import cards
 from zoo.entry import Recipe, Spec
 from zoo.errors import UsageError
-from zoo.pretrained import load
+from zoo.network.pretrained import load
 
 
 def weights(recipe: Recipe) -> str:

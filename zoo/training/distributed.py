@@ -21,8 +21,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.devices import torch_device
 from zoo.errors import DeviceError, Interrupted, UsageError, ZooError
+from zoo.network.device import torch_device
 
 if TYPE_CHECKING:
     import torch

@@ -17,7 +17,7 @@ from zoo.datasets import Dataset
 from zoo.entry import Entry, Recipe
 from zoo.evaluate import run_torch
 from zoo.files import sha256, write_atomic
-from zoo.pipeline import Pipeline
+from zoo.network.pipeline import Pipeline
 from zoo.training.checkpoint import Progress
 from zoo.training.distributed import Workers
 

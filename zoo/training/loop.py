@@ -37,7 +37,7 @@ from zoo.entry import Entry, ImageSpec, Recipe
 from zoo.errors import Interrupted, UsageError, ZooError
 from zoo.evaluate import run_torch
 from zoo.files import write_atomic
-from zoo.pipeline import Normalise, Pipeline, channels_first
+from zoo.network.pipeline import Normalise, Pipeline, channels_first
 from zoo.progress import Bar
 from zoo.training import augment, checkpoint, distillation, distributed, finish
 from zoo.training.checkpoint import EpochLog, Progress

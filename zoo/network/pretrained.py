@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 def load(name: str | os.PathLike[str], *, pretrained: bool = True) -> nn.Module:
     """Load a network in eval mode, on the CPU.
 
-    It takes normalised float32 images [batch, channels, height, width] (or standardised
-    features [batch, columns]), as in the notes; `zoo.pipeline.Pipeline` puts the normalising
-    and the softmax around it, `zoo.Session` does all of it without torch.
+    It takes normalized float32 images [batch, channels, height, width] (or standardized features
+    [batch, columns]), as in the notes; `zoo.network.pipeline.Pipeline` puts the normalization and
+    the softmax around it, `zoo.Session` does all of it without torch.
 
     Args:
         name: a model's name, the path of a bundle, or hf://user/repo on the Hugging Face Hub.

@@ -1,0 +1,1 @@
+"""The network in torch: the served pipeline around it, its trained weights, its device."""
