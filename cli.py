@@ -394,7 +394,7 @@ def evaluate(
 ) -> None:
     """Measure a bundle on the whole test set."""
     from zoo import cards
-    from zoo.evaluate import evaluate as measure
+    from zoo.evaluation.evaluate import evaluate as measure
 
     bundle = cards.locate(model)
     card = cards.read(bundle)
@@ -610,7 +610,7 @@ def verify(
 ) -> None:
     """Re-check hashes, and measure every ONNX file on the whole test set against its card."""
     from zoo import cards
-    from zoo.verify import verify as check
+    from zoo.evaluation.verify import verify as check
 
     verdicts = []
     bundles = [cards.locate(model) for model in models or cards.shipped()]

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from zoo import Session, cards, datasets, hardware
-from zoo.evaluate import evaluate
+from zoo.evaluation.evaluate import evaluate
 
 ROUNDS, ROWS = 9, 10_000
 PRECISIONS = ("fp32", "fp16", "int8")

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 import zoo
-from zoo import lessons, metrics, plots
+from zoo import lessons, plots
 from zoo.datasets import mnist
-from zoo.evaluate import run_torch
+from zoo.evaluation import metrics
+from zoo.evaluation.evaluate import run_torch
 from zoo.network.pipeline import Pipeline
 
 card = zoo.card("googlenet")

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 import zoo
-from zoo import datasets, lessons, metrics, plots
+from zoo import datasets, lessons, plots
+from zoo.evaluation import metrics
 from zoo.models.linear import Linear
 from zoo.network.pipeline import Normalise
 

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 import zoo
-from zoo import datasets, lessons, metrics
-from zoo.evaluate import run_torch
+from zoo import datasets, lessons
+from zoo.evaluation import metrics
+from zoo.evaluation.evaluate import run_torch
 from zoo.models.logistic import Logistic
 from zoo.network.pipeline import Pipeline
 

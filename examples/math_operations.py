@@ -1,12 +1,13 @@
 """数学运算 · Math operations
 
-Code: zoo/metrics.py
+Code: zoo/evaluation/metrics.py
 """
 
 import numpy as np
 import torch
 
-from zoo import lessons, metrics
+from zoo import lessons
+from zoo.evaluation import metrics
 
 a = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
 b = torch.tensor([[10.0, 20.0], [30.0, 40.0]])
@@ -41,6 +42,6 @@ targets = torch.tensor([0, 2, 1, 1])
 accuracy = (logits.argmax(dim=1) == targets).double().mean()
 loss = (logits.exp().sum(dim=1).log() - logits[torch.arange(4), targets]).mean()
 zoo = metrics.measure("classification", logits.numpy(), targets.numpy())
-print(f"accuracy {accuracy:.2f}, loss {loss:.4f}; zoo.metrics says {zoo}")
+print(f"accuracy {accuracy:.2f}, loss {loss:.4f}; zoo.evaluation.metrics says {zoo}")
 lessons.agree("accuracy", accuracy, zoo["accuracy"])
 lessons.agree("loss", loss, zoo["loss"])

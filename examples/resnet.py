@@ -11,9 +11,10 @@ from torch import nn
 from torch.nn import functional as F
 
 import zoo
-from zoo import lessons, metrics
+from zoo import lessons
 from zoo.datasets import mnist
-from zoo.evaluate import run_torch
+from zoo.evaluation import metrics
+from zoo.evaluation.evaluate import run_torch
 from zoo.models.resnet import ResidualBlock
 from zoo.network.pipeline import Pipeline
 

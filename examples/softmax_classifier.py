@@ -1,6 +1,6 @@
 """多分类问题 Softmax · Softmax classifier
 
-Code: zoo/models/softmax.py, zoo/metrics.py
+Code: zoo/models/softmax.py, zoo/evaluation/metrics.py
 Picture: softmax_classifier.png
 """
 

@@ -12,7 +12,7 @@ import zoo
 from zoo import cards, datasets
 from zoo.datasets import mnist
 from zoo.errors import UsageError, VerificationError
-from zoo.evaluate import run_torch
+from zoo.evaluation.evaluate import run_torch
 from zoo.models.googlenet import InceptionBlock
 from zoo.models.resnet import ResidualBlock
 from zoo.network.pipeline import Pipeline

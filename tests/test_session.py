@@ -127,7 +127,8 @@ def test_cuda_gives_the_same_answers(name: str) -> None:
 @pytest.mark.parametrize("name", ["cnn", "rnn", "googlenet", "logistic", "linear"])
 def test_openvino_gives_the_same_answers(name: str) -> None:
     pytest.importorskip("openvino", reason="the extra openvino is not installed")
-    from zoo import datasets, metrics
+    from zoo import datasets
+    from zoo.evaluation import metrics
 
     test = datasets.load(zoo.card(name).dataset.name).test
     session = zoo.Session(name, engine="openvino", threads=1)

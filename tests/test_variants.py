@@ -19,13 +19,14 @@ from conftest import unversioned
 from onnx.reference import ReferenceEvaluator
 
 import zoo
-from zoo import cards, datasets, export, metrics, vectors
+from zoo import cards, datasets, export, vectors
 from zoo.errors import UsageError, VerificationError
-from zoo.evaluate import evaluate
+from zoo.evaluation import metrics
+from zoo.evaluation.evaluate import evaluate
+from zoo.evaluation.verify import verify
 from zoo.export import Made, export_bundle, make
 from zoo.session import cpu_session
 from zoo.variants import Variant
-from zoo.verify import verify
 
 IMAGES = [name for name in cards.shipped() if zoo.card(name).dataset.name == "mnist"]
 

@@ -13,7 +13,7 @@ from conftest import ROOT
 
 import zoo
 from zoo import cards, datasets, export, registry
-from zoo.evaluate import evaluate, run_torch
+from zoo.evaluation.evaluate import evaluate, run_torch
 from zoo.network.pipeline import Pipeline
 from zoo.session import cpu_session
 from zoo.training import distillation

@@ -22,11 +22,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from zoo import __version__, cards, metrics
+from zoo import __version__, cards
 from zoo.cards import Card, Parity
 from zoo.entry import ImageSpec, Spec, TableSpec, Task, TensorSpec
 from zoo.errors import UsageError, VerificationError
-from zoo.evaluate import dataset, run_torch
+from zoo.evaluation import metrics
+from zoo.evaluation.evaluate import dataset, run_torch
 from zoo.files import sha256, write_atomic
 from zoo.network.pipeline import Pipeline
 from zoo.network.pretrained import load

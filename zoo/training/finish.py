@@ -11,11 +11,12 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from zoo import cards, export, hardware, metrics, plots
+from zoo import cards, export, hardware, plots
 from zoo.cards import Card, DatasetInfo, Training
 from zoo.datasets import Dataset
 from zoo.entry import Entry, Recipe
-from zoo.evaluate import run_torch
+from zoo.evaluation import metrics
+from zoo.evaluation.evaluate import run_torch
 from zoo.files import sha256, write_atomic
 from zoo.network.pipeline import Pipeline
 from zoo.training.checkpoint import Progress

@@ -30,12 +30,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from zoo import cards, datasets, hardware, metrics, registry
+from zoo import cards, datasets, hardware, registry
 from zoo.cards import Plan
 from zoo.datasets import Dataset
 from zoo.entry import Entry, ImageSpec, Recipe
 from zoo.errors import Interrupted, UsageError, ZooError
-from zoo.evaluate import run_torch
+from zoo.evaluation import metrics
+from zoo.evaluation.evaluate import run_torch
 from zoo.files import write_atomic
 from zoo.network.pipeline import Normalise, Pipeline, channels_first
 from zoo.progress import Bar

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from zoo import cards
 from zoo.cards import Card, Plan, Seeds, figure
 from zoo.errors import UsageError
-from zoo.evaluate import dataset
+from zoo.evaluation.evaluate import dataset
 
 #: A figure may be off by twice its standard deviation over seeds, and always by so much.
 TOLERANCE = 0.0005

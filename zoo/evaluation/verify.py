@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from zoo import cards
 from zoo.errors import DataError, VerificationError
-from zoo.evaluate import evaluate
+from zoo.evaluation.evaluate import evaluate
 
 #: Another processor may round a borderline row to the other side: two rows in 10,000.
 ACCURACY_TOLERANCE = 2e-4

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo import cards, datasets, metrics
+from zoo import cards, datasets
 from zoo.datasets import Dataset, Split
 from zoo.entry import ImageSpec
 from zoo.errors import VerificationError
+from zoo.evaluation import metrics
 
 if TYPE_CHECKING:
     from torch import nn
