@@ -554,7 +554,7 @@ def predict(
     from serve import batch, sinks
     from zoo import cards
     from zoo.files import readable
-    from zoo.session import Session
+    from zoo.runtime.session import Session
 
     if output is not None and json:
         raise UsageError("--json prints to stdout, -o writes a file: give one of them")
@@ -710,8 +710,8 @@ def benchmark(
     json: Json = False,
 ) -> None:
     """Measure rows/s and latency by batch size and device."""
-    from serve import benchmark as bench
     from zoo import cards
+    from zoo.runtime import benchmark as bench
 
     found = bench.benchmark(
         models or cards.shipped(),

@@ -30,7 +30,7 @@ from serve.reply import reply
 from zoo import cards, images
 from zoo.entry import ImageSpec
 from zoo.errors import DataError
-from zoo.session import Session
+from zoo.runtime.session import Session
 
 PAGE = Path(__file__).parent / "page"
 PICTURES = ("curves.png", "confusion.png")

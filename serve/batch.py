@@ -14,7 +14,7 @@ from serve import sources
 from serve.sinks import Columns, Sink
 from zoo.images import Invert
 from zoo.progress import Bar
-from zoo.session import Session
+from zoo.runtime.session import Session
 
 #: Blocks that may wait between reading and running: the bound on memory.
 _AHEAD = 4

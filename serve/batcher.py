@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve.errors import HttpError, overloaded
-from zoo.session import Session
+from zoo.runtime.session import Session
 
 #: A batch expected to take longer than this (seconds) goes to the thread.
 _IN_LOOP = 1e-3

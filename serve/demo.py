@@ -18,7 +18,7 @@ from zoo import cards, datasets, registry
 from zoo.datasets import mnist
 from zoo.errors import UsageError, needs_extra
 from zoo.files import write_atomic
-from zoo.session import Session
+from zoo.runtime.session import Session
 
 MODEL, DIGITS, SHOWN = "cnn", 200, 40
 

@@ -32,7 +32,7 @@ from zoo.entry import Spec
 from zoo.errors import DeviceError, ZooError
 from zoo.images import Invert
 from zoo.progress import Bar
-from zoo.session import Session
+from zoo.runtime.session import Session
 
 #: What a step takes and gives: a column of pickled bytes.
 _Batch = dict[str, Sequence[bytes]]

@@ -138,7 +138,7 @@ def broken_copy(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def cuda() -> None:
     """Skip, with the reason, where there is no working GPU."""
-    from zoo.session import cuda_missing
+    from zoo.runtime.session import cuda_missing
 
     if reason := cuda_missing():
         pytest.skip(f"no GPU: {reason}")

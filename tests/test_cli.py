@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import zoo
-from zoo.session import cuda_missing
+from zoo.runtime.session import cuda_missing
 
 Cli = Callable[..., Any]
 COMMANDS = (

@@ -28,7 +28,7 @@ from PIL import Image
 
 from zoo import Session, cards
 from zoo.datasets import mnist
-from zoo.session import cuda_missing
+from zoo.runtime.session import cuda_missing
 
 INFER = "/v2/models/cnn/infer"
 

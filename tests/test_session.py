@@ -12,8 +12,8 @@ import zoo
 from zoo import cards
 from zoo.datasets import mnist
 from zoo.errors import DataError, DeviceError, UsageError, ZooError
-from zoo.gpu import Runner
-from zoo.session import cpu_session, cuda_missing
+from zoo.runtime.cuda import Runner
+from zoo.runtime.session import cpu_session, cuda_missing
 
 
 @pytest.fixture(scope="module")

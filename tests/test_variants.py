@@ -25,7 +25,7 @@ from zoo.evaluation import metrics
 from zoo.evaluation.evaluate import evaluate
 from zoo.evaluation.verify import verify
 from zoo.export import Made, export_bundle, make
-from zoo.session import cpu_session
+from zoo.runtime.session import cpu_session
 from zoo.variants import Variant
 
 IMAGES = [name for name in cards.shipped() if zoo.card(name).dataset.name == "mnist"]

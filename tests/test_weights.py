@@ -15,7 +15,7 @@ import zoo
 from zoo import cards, datasets, export, registry
 from zoo.evaluation.evaluate import evaluate, run_torch
 from zoo.network.pipeline import Pipeline
-from zoo.session import cpu_session
+from zoo.runtime.session import cpu_session
 from zoo.training import distillation
 
 #: Of the mean over the seeds.

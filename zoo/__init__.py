@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         ZooError,
     )
     from zoo.network.pretrained import load
-    from zoo.session import Prediction, Session
+    from zoo.runtime.session import Prediction, Session
 
 __version__ = "0.2.0"
 
@@ -41,8 +41,8 @@ _HOMES = {
         "errors",
     ),
     "load": "network.pretrained",
-    "Prediction": "session",
-    "Session": "session",
+    "Prediction": "runtime.session",
+    "Session": "runtime.session",
 }
 
 __all__ = [  # noqa: RUF022 - the three functions first

@@ -70,7 +70,7 @@ def _onnxruntime() -> Finding:
 def _providers() -> list[Finding]:
     """Open a real session on each device: a provider that is listed may still not load."""
     try:
-        from zoo.session import PROVIDERS, Session, cuda_missing
+        from zoo.runtime.session import PROVIDERS, Session, cuda_missing
     except ImportError as error:
         return [Finding("providers", "broken", str(error), _install(""))]
     shipped = cards.shipped()

@@ -267,7 +267,7 @@ def compare(graph: bytes, pipeline: Pipeline, samples: NDArray[Any]) -> Parity:
 
 def _runs(graph: bytes) -> Run:
     """Open an ONNX file; return what runs it over rows, so many at a time."""
-    from zoo.session import cpu_session
+    from zoo.runtime.session import cpu_session
 
     try:
         session = cpu_session(graph)

@@ -33,7 +33,7 @@ def write_vectors(folder: Path, graph: bytes, samples: NDArray[Any], variant: Va
     Raises:
         VerificationError: the reference implementation disagrees. OSError: it cannot be written.
     """
-    from zoo.session import cpu_session
+    from zoo.runtime.session import cpu_session
 
     model, session = onnx.load_from_string(graph), cpu_session(graph)
     names = [value.name for value in (*model.graph.input, *model.graph.output)]

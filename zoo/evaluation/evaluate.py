@@ -98,7 +98,7 @@ def evaluate(
         pipeline = Pipeline(load(bundle), card.spec, card.task).eval().to(place)
         outputs, device = run_torch(pipeline, split.inputs), place.type
     else:
-        from zoo.session import Session
+        from zoo.runtime.session import Session
 
         session = Session(bundle, engine=engine, device=device)
         outputs, device = session.run(split.inputs)[0], session.device

@@ -13,7 +13,7 @@ import numpy as np
 from zoo import hardware
 from zoo.errors import DeviceError
 from zoo.progress import Bar
-from zoo.session import Session
+from zoo.runtime.session import Session
 
 BATCHES = (1, 8, 64, 256, 1024)
 

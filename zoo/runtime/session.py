@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from zoo import cards
 from zoo.entry import ImageSpec
 from zoo.errors import DataError, DeviceError, UsageError, VerificationError, needs_extra, unknown
-from zoo.gpu import DRIVER, Runner
+from zoo.runtime.cuda import DRIVER, Runner
 
 ENGINES = ("onnx", "numpy", "openvino")
 DEVICES = ("auto", "cpu", "cuda", "tensorrt", "mps")
