@@ -480,8 +480,8 @@ def export(
         raise UsageError(f"--batch {batch}: expected a number of rows, or dynamic")
     bundle = cards.locate(model)
     with needs_extra("train", "zoo export"):
-        from zoo.export import export_bundle
-        from zoo.variants import Variant
+        from zoo.export.graph import export_bundle
+        from zoo.export.precision import Variant
     rows = None if batch == "dynamic" else int(batch)
     variant = Variant(precision, opset, rows, preprocess)
     card = cards.read(bundle)

@@ -29,8 +29,8 @@ RESULT = measure.HERE / "results" / "variants.json"
 
 def main() -> None:
     """Export, measure, print and write."""
-    from zoo.export import export_bundle
-    from zoo.variants import Variant
+    from zoo.export.graph import export_bundle
+    from zoo.export.precision import Variant
 
     models: dict[str, dict[str, dict[str, Any]]] = {}
     work: dict[tuple[str, str], tuple[Session, Any]] = {}

@@ -11,7 +11,7 @@ import torch
 from conftest import unversioned
 
 import zoo
-from zoo import cards, export
+from zoo import cards
 from zoo.datasets import mnist
 from zoo.errors import VerificationError
 from zoo.network.pipeline import Pipeline
@@ -40,12 +40,12 @@ def test_a_graph_that_disagrees_is_refused(digits: mnist.Split) -> None:
     network = zoo.load("cnn")
     pipeline = Pipeline(network, card.spec, card.task).eval()
     samples = digits.inputs[:2_000]
-    parity = export.compare(graph, pipeline, samples)
+    parity = graph.compare(graph, pipeline, samples)
     assert parity.max_abs_difference <= 1e-4
     with torch.no_grad():
         network.fc.bias[3] += 1e-3
     with pytest.raises(VerificationError, match=r"disagrees with torch.*nothing was written"):
-        export.compare(graph, pipeline, samples)
+        graph.compare(graph, pipeline, samples)
 
 
 def test_a_file_that_cannot_be_written_is_said_so(zoo_cli: Callable[..., Any]) -> None:

@@ -19,14 +19,15 @@ from conftest import unversioned
 from onnx.reference import ReferenceEvaluator
 
 import zoo
-from zoo import cards, datasets, export, vectors
+from zoo import cards, datasets
 from zoo.errors import UsageError, VerificationError
 from zoo.evaluation import metrics
 from zoo.evaluation.evaluate import evaluate
 from zoo.evaluation.verify import verify
-from zoo.export import Made, export_bundle, make
+from zoo.export import graph, vectors
+from zoo.export.graph import Made, export_bundle, make
+from zoo.export.precision import Variant
 from zoo.runtime.session import cpu_session
-from zoo.variants import Variant
 
 IMAGES = [name for name in cards.shipped() if zoo.card(name).dataset.name == "mnist"]
 
@@ -164,10 +165,10 @@ def test_what_cannot_be_is_said_in_one_line(given: dict[str, Any], said: str) ->
 def test_a_variant_that_is_not_good_enough_is_not_written(
     to: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "LOOSE", 1e-9)
+    monkeypatch.setattr(graph, "LOOSE", 1e-9)
     with pytest.raises(VerificationError, match=r"^not good enough on the 113 test.*written$"):
         export_bundle(cards.locate("logistic"), to, Variant(precision=precision))
-    monkeypatch.setattr(export, "LOST", -0.1)
+    monkeypatch.setattr(graph, "LOST", -0.1)
     with pytest.raises(VerificationError, match=r"accuracy 0.99.*in fp32 0.99.*less\), largest"):
         export_bundle(cards.locate("logistic"), to, Variant(precision=precision))
     assert not list(Path().iterdir())

@@ -12,8 +12,9 @@ import pytest
 from conftest import ROOT
 
 import zoo
-from zoo import cards, datasets, export, registry
+from zoo import cards, datasets, registry
 from zoo.evaluation.evaluate import evaluate, run_torch
+from zoo.export import graph
 from zoo.network.pipeline import Pipeline
 from zoo.runtime.session import cpu_session
 from zoo.training import distillation
@@ -80,7 +81,7 @@ def test_torch_and_onnx_agree_on_the_whole_test_set(name: str) -> None:
     expected = run_torch(Pipeline(zoo.load(name), card.spec, card.task).eval(), inputs)
     session = cpu_session((cards.locate(name) / cards.ONNX).read_bytes())
     feed = session.get_inputs()[0].name
-    for batch in export.BATCHES:
+    for batch in graph.BATCHES:
         some = np.resize(inputs, (batch, *inputs.shape[1:]))
         found = session.run(None, {feed: some})[0]
         want = np.resize(expected, found.shape)

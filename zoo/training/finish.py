@@ -11,12 +11,13 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from zoo import cards, export, hardware, plots
+from zoo import cards, hardware, plots
 from zoo.cards import Card, DatasetInfo, Training
 from zoo.datasets import Dataset
 from zoo.entry import Entry, Recipe
 from zoo.evaluation import metrics
 from zoo.evaluation.evaluate import run_torch
+from zoo.export.graph import contract, export, outputs
 from zoo.files import sha256, write_atomic
 from zoo.network.pipeline import Pipeline
 from zoo.training.checkpoint import Progress
@@ -43,16 +44,16 @@ def finish(
     """
     device = workers.device
     pipeline = Pipeline(network, data.spec, entry.task).to(device).eval()
-    outputs = run_torch(pipeline, data.test.inputs)
+    logits = run_torch(pipeline, data.test.inputs)
     pipeline = pipeline.cpu()
     weights = safetensors.torch.save(
         {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     )
     write_atomic(run / cards.WEIGHTS, weights)
-    graph, parity = export.export(
+    graph, parity = export(
         pipeline,
         data.spec,
-        export.contract(entry.name, entry.task, data.labels, sha256(run / cards.WEIGHTS)),
+        contract(entry.name, entry.task, data.labels, sha256(run / cards.WEIGHTS)),
         data.test.inputs,
     )
     write_atomic(run / cards.ONNX, graph)
@@ -67,11 +68,11 @@ def finish(
         labels=data.labels,
         spec=data.spec,
         inputs=(data.spec.tensor,),
-        outputs=export.outputs(entry.task, len(data.labels)),
+        outputs=outputs(entry.task, len(data.labels)),
         parameters=sum(parameter.numel() for parameter in network.parameters()),
-        test=metrics.measure(entry.task, outputs, data.test.targets),
+        test=metrics.measure(entry.task, logits, data.test.targets),
         validation=at.best or {},
-        confusion=metrics.confusion(entry.task, outputs, data.test.targets),
+        confusion=metrics.confusion(entry.task, logits, data.test.targets),
         parity=parity,
         dataset=DatasetInfo(
             name=data.name,
@@ -107,7 +108,7 @@ def finish(
     if card.labels:
         plots.confusion(card.confusion, card.labels, run / CONFUSION, f"{card.name} {card.score}")
     else:
-        plots.predictions(outputs[:, 0], data.test.targets, run / CONFUSION, card.name)
+        plots.predictions(logits[:, 0], data.test.targets, run / CONFUSION, card.name)
     cards.write(run, card)
     print(f"{entry.name}: test {card.score}, bundle in {run}", file=sys.stderr)
     return card

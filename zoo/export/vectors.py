@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
 from zoo.errors import VerificationError
+from zoo.export.precision import Variant
 from zoo.files import write_atomic
-from zoo.variants import Variant
 
 #: Allowed between the two, as a share of the largest output (of 1, if that is more): a rounding
 #: that falls the other way is a whole step in fp16 and int8.

@@ -28,10 +28,19 @@ from zoo.entry import ImageSpec, Spec, TableSpec, Task, TensorSpec
 from zoo.errors import UsageError, VerificationError
 from zoo.evaluation import metrics
 from zoo.evaluation.evaluate import dataset, run_torch
+from zoo.export.precision import (
+    CALIBRATION,
+    OPSET,
+    Half,
+    Variant,
+    defuse,
+    filled,
+    normalised,
+    quantise,
+)
 from zoo.files import sha256, write_atomic
 from zoo.network.pipeline import Pipeline
 from zoo.network.pretrained import load
-from zoo.variants import CALIBRATION, OPSET, Half, Variant, defuse, filled, normalised, quantise
 
 #: What ONNX Runtime 1.18 and later load; newer opsets ask for more.
 IR_VERSION = 10
@@ -165,7 +174,7 @@ def export_bundle(
         bundle: where the weights are.
         to: a file; an existing folder or text that ends in "/": a whole bundle is written there.
         variant: None: the file that is in the bundle.
-        vectors: write the file with test vectors into the folder `to`; see `zoo.vectors`.
+        vectors: write the file with test vectors into the folder `to`; see `zoo.export.vectors`.
 
     Raises:
         UsageError: the variant or the folder cannot be. VerificationError: as `make`; nothing was
@@ -182,7 +191,7 @@ def export_bundle(
         raise UsageError(f"{to}: expected a new or an empty folder")
     made = make(bundle, variant)
     if vectors:
-        from zoo.vectors import write_vectors
+        from zoo.export.vectors import write_vectors
 
         write_vectors(path, made.graph, made.samples, variant)
     elif whole:
