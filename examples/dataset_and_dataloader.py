@@ -13,7 +13,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from zoo import datasets, lessons, plots
-from zoo.datasets import mnist, tabular
+from zoo.datasets import mnist, tables
 from zoo.datasets.folder import ImageFolder, read
 from zoo.datasets.table import CsvRows
 
@@ -50,7 +50,7 @@ def images(root: Path) -> None:
 def table() -> None:
     """一行一个样本 A row for each sample: the breast cancer table."""
     data = datasets.load("breast-cancer")
-    path = tabular.FILES / "breast-cancer.csv"
+    path = tables.FILES / "breast-cancer.csv"
     dataset = CsvRows(path, data.spec.columns, "diagnosis", data.labels)
     x, y = next(iter(DataLoader(dataset, batch_size=57)))
     print(f"{len(dataset)} rows; a batch: {tuple(x.shape)} {x.dtype}, {tuple(y.shape)} {y.dtype}")

@@ -1,6 +1,6 @@
 """线性回归 · Linear regression
 
-Code: zoo/models/linear.py, zoo/datasets/tabular.py
+Code: zoo/models/linear.py, zoo/datasets/tables.py
 Picture: linear_regression.png
 """
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from serve import remote
 from zoo import images
-from zoo.datasets import idx, tabular
+from zoo.datasets import idx, tables
 from zoo.entry import ImageSpec, Spec, TableSpec
 from zoo.errors import DataError, needs_extra
 from zoo.files import readable
@@ -155,7 +155,7 @@ def _many(path: str, kind: str, spec: Spec) -> Iterator[Row]:
     elif isinstance(spec, TableSpec):
         if kind != "csv":
             raise DataError("this model takes a table: expected .csv, .npy, .npz or .parquet")
-        for number, texts in enumerate(tabular.rows(Path(path), spec.columns)):
+        for number, texts in enumerate(tables.rows(Path(path), spec.columns)):
             yield f"{path}[{number}]", texts, _numbers
     elif kind in ("zip", "tar"):
         for name, data in _members(path, kind):
@@ -326,7 +326,7 @@ def _finite(row: NDArray[Any], spec: TableSpec) -> NDArray[np.float32]:
 
 
 def _numbers(texts: list[str], spec: TableSpec) -> NDArray[np.float32]:
-    return np.array(tabular.numbers(texts, spec.columns), np.float32)
+    return np.array(tables.numbers(texts, spec.columns), np.float32)
 
 
 def _parquet(path: str, spec: Spec) -> Iterator[Row]:

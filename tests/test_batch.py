@@ -22,7 +22,7 @@ import pytest
 from conftest import labels, rows_of
 from PIL import Image
 
-from zoo.datasets import mnist, tabular
+from zoo.datasets import mnist, tables
 
 Cli = Callable[..., Any]
 
@@ -117,11 +117,11 @@ def test_parquet_in_and_out(zoo_cli: Cli, digits: mnist.Split) -> None:
         right = [row["label"] == str(true) for row, true in zip(rows, digits.targets, strict=False)]
         assert np.mean(right) > 0.99
         assert table.schema.field("probability").type == pa.float32()
-    with (tabular.FILES / "diabetes.csv").open() as file:
+    with (tables.FILES / "diabetes.csv").open() as file:
         table_rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
     pq.write_table(pa.Table.from_pylist(table_rows), "t.parquet")
     found = rows_of(zoo_cli("predict", "linear", "t.parquet", "--json"))
-    expected = rows_of(zoo_cli("predict", "linear", tabular.FILES / "diabetes.csv", "--json"))
+    expected = rows_of(zoo_cli("predict", "linear", tables.FILES / "diabetes.csv", "--json"))
     assert [row["prediction"] for row in found] == [row["prediction"] for row in expected]
     refused = zoo_cli("predict", "cnn", "t.parquet")
     assert "expected one column of image bytes, found none" in refused.stderr

@@ -12,7 +12,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from zoo import images
-from zoo.datasets import load, tabular
+from zoo.datasets import load, tables
 from zoo.datasets.folder import ImageFolder, read
 from zoo.datasets.table import CsvRows
 from zoo.errors import DataError
@@ -150,7 +150,7 @@ def test_csv_rows_for_classes(table: Path) -> None:
 
 def test_csv_rows_are_the_embedded_table() -> None:
     data = load("breast-cancer")
-    path = tabular.FILES / "breast-cancer.csv"
+    path = tables.FILES / "breast-cancer.csv"
     rows = CsvRows(path, data.spec.columns, "diagnosis", data.labels)
     train = np.arange(len(rows)) % 5 < 3
     assert np.array_equal(rows.features[train], data.train.inputs)

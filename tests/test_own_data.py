@@ -22,7 +22,7 @@ from typer.testing import Result
 
 import zoo
 from zoo import cards, datasets
-from zoo.datasets import Dataset, mnist, vision
+from zoo.datasets import Dataset, mnist, torchvision
 from zoo.entry import ImageSpec
 
 Cli = Callable[..., Result]
@@ -408,7 +408,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
-    return vision.cache()
+    return torchvision.cache()
 
 
 def test_a_name_is_read_from_the_cache(cache: Path, idx_folder: Path) -> None:

@@ -19,7 +19,7 @@ import pytest
 from conftest import labels, rows_of
 from PIL import Image
 
-from zoo.datasets import mnist, tabular
+from zoo.datasets import mnist, tables
 
 Cli = Callable[..., Any]
 
@@ -95,15 +95,15 @@ def test_arrays_and_idx_files(zoo_cli: Cli, tmp_path: Path, digits: mnist.Split)
 
 
 def test_tables(zoo_cli: Cli, tmp_path: Path) -> None:
-    result = zoo_cli("predict", "logistic", tabular.FILES / "breast-cancer.csv", "--json")
+    result = zoo_cli("predict", "logistic", tables.FILES / "breast-cancer.csv", "--json")
     rows = rows_of(result)
-    with (tabular.FILES / "breast-cancer.csv").open() as file:
+    with (tables.FILES / "breast-cancer.csv").open() as file:
         truth = [row["diagnosis"] for row in csv.DictReader(file)]
     assert np.mean([row["label"] == true for row, true in zip(rows, truth, strict=True)]) > 0.96
-    values = rows_of(zoo_cli("predict", "linear", tabular.FILES / "diabetes.csv", "--json"))
+    values = rows_of(zoo_cli("predict", "linear", tables.FILES / "diabetes.csv", "--json"))
     assert len(values) == 442
     assert 50 < np.mean([row["prediction"] for row in values]) < 250
-    table = zoo_cli("predict", "linear", tabular.FILES / "diabetes.csv").stdout.splitlines()
+    table = zoo_cli("predict", "linear", tables.FILES / "diabetes.csv").stdout.splitlines()
     assert table[0].split() == ["source", "prediction"]
     features = np.array([[59, 2, 32.1, 101, 157, 93.2, 38, 4, 4.8598, 87]])
     np.save(tmp_path / "f.npy", features)
@@ -218,7 +218,7 @@ def test_bad_tables_are_one_clear_line(
 
 
 def test_a_row_with_text_is_a_row_with_its_error(zoo_cli: Cli, tmp_path: Path) -> None:
-    lines = (tabular.FILES / "diabetes.csv").read_text().splitlines()[:6]
+    lines = (tables.FILES / "diabetes.csv").read_text().splitlines()[:6]
     lines[3] = lines[3].replace(lines[3].split(",")[2], "n/a", 1)
     (tmp_path / "t.csv").write_text("\n".join(lines))
     result = zoo_cli("predict", "linear", "t.csv", "--json")

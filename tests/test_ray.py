@@ -27,7 +27,7 @@ from PIL import Image
 from test_imports import HEAVY, modules_after
 
 from zoo import cards
-from zoo.datasets import mnist, tabular
+from zoo.datasets import mnist, tables
 
 Cli = Callable[..., Any]
 
@@ -146,7 +146,7 @@ def test_folders_files_and_remote_addresses(
 
 @pytest.mark.slow
 def test_without_an_address_the_cluster_is_the_job_s_own(zoo_process: Cli) -> None:
-    table = tabular.FILES / "diabetes.csv"
+    table = tables.FILES / "diabetes.csv"
     local = zoo_process("predict", "linear", table, "--json")
     done = zoo_process("predict", "linear", table, "--json", "--engine", "ray")
     assert done.returncode == 0, done.stderr

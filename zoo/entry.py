@@ -70,7 +70,7 @@ Spec = ImageSpec | TableSpec
 class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A training, complete. Every field can be set with `zoo train --set field=value`."""
 
-    #: What to train on, if not the entry's dataset: see `zoo.datasets.own`. A path is absolute.
+    #: What to train on, if not the entry's dataset: see `zoo.datasets.custom`. A path is absolute.
     data: str = ""
     #: Of a CSV file: the column to tell.
     target: str = ""

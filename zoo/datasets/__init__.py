@@ -13,8 +13,8 @@ from zoo.errors import UsageError, unknown
 
 _SOURCES = {
     "mnist": ("zoo.datasets.mnist", "load"),
-    "diabetes": ("zoo.datasets.tabular", "load_diabetes"),
-    "breast-cancer": ("zoo.datasets.tabular", "load_breast_cancer"),
+    "diabetes": ("zoo.datasets.tables", "load_diabetes"),
+    "breast-cancer": ("zoo.datasets.tables", "load_breast_cancer"),
 }
 
 
@@ -80,9 +80,9 @@ def chosen(recipe: Recipe, name: str, task: Task, *, images: bool) -> Dataset:
         DataError: the data is missing, damaged or too little. ZooError: it is not to be had.
     """
     if recipe.data:
-        from zoo.datasets import own
+        from zoo.datasets import custom
 
-        return own.load(recipe, task, images=images)
+        return custom.load(recipe, task, images=images)
     if recipe.target or recipe.size:
         raise UsageError("--target and --size are for --data")
     return load(name)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from zoo.datasets import tabular
+from zoo.datasets import tables
 
 
 class CsvRows(Dataset[tuple[NDArray[np.float32], Any]]):
@@ -43,7 +43,7 @@ class CsvRows(Dataset[tuple[NDArray[np.float32], Any]]):
         labels: Sequence[str] = (),
     ) -> None:
         self.labels = tuple(labels)
-        self.features, self.targets = tabular.read(Path(path), columns, target, self.labels)
+        self.features, self.targets = tables.read(Path(path), columns, target, self.labels)
 
     def __len__(self) -> int:
         return len(self.features)

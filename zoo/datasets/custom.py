@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo import images
-from zoo.datasets import Dataset, Split, idx, tabular, vision
-from zoo.datasets.vision import Raw
+from zoo.datasets import Dataset, Split, idx, tables, torchvision
+from zoo.datasets.torchvision import Raw
 from zoo.entry import ImageSpec, Recipe, Task
 from zoo.errors import DataError, UsageError, needs_extra
 
@@ -60,7 +60,7 @@ def load(recipe: Recipe, task: Task, *, images: bool) -> Dataset:
     if not path.exists():
         if path.name != recipe.data:
             raise DataError(f"{path}: no such file or folder")
-        train, test, known = vision.read(recipe.data)
+        train, test, known = torchvision.read(recipe.data)
         return _arrays(recipe, f"torchvision's {recipe.data}", train, test, known)
     if path.is_file() or any(idx.looks_like_idx(each.name) for each in path.iterdir()):
         return _idx(path, recipe)
@@ -71,25 +71,25 @@ def _table(path: Path, recipe: Recipe, task: Task) -> Dataset:
     target = recipe.target
     if recipe.size:
         raise UsageError(f"--size is for images, given {path}")
-    names = [name for name in tabular.header(path) if name]  # a nameless column is a row number
+    names = [name for name in tables.header(path) if name]  # a nameless column is a row number
     if target not in names:
         given = f"found no column {target!r}" if target else "expected --target COLUMN"
         raise UsageError(f"{path}: {given}; its columns: {', '.join(names)}")
     labels: tuple[str, ...] = ()
     if task != "regression":
-        labels = tuple(sorted({row[0] for row in tabular.rows(path, [target])}))
+        labels = tuple(sorted({row[0] for row in tables.rows(path, [target])}))
         if len(labels) < 2 or (task == "binary" and len(labels) > 2):
             raise DataError(
                 f"{path}: column {target!r} has {len(labels)} classes ({', '.join(labels[:5])}), "
                 f"expected 2"
             )
     columns = [name for name in names if name != target]
-    rows = Split(*tabular.read(path, columns, target, labels))
+    rows = Split(*tables.read(path, columns, target, labels))
     parts = _split({"train": rows}, path)
     if not labels and not all(np.ptp(part.targets) for part in parts.values()):
         raise DataError(f"{path}: too few rows, or {target!r} is the same in all of them")
     return _dataset(
-        path.stem, str(path), labels, parts, tabular.spec(columns, parts["train"].inputs),
+        path.stem, str(path), labels, parts, tables.spec(columns, parts["train"].inputs),
         hashlib.sha256(path.read_bytes()).hexdigest(),
     )  # fmt: skip
 
