@@ -16,6 +16,7 @@ from PIL import Image
 
 from zoo import lessons
 from zoo.errors import UsageError, VerificationError, ZooError
+from zoo.lessons import catalogue
 
 LESSONS = lessons.lessons()
 PAGES = ["lessons.md", "lessons.zh-CN.md"]
@@ -146,7 +147,7 @@ def test_a_missing_torch_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_script_without_an_entry_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lessons, "folder", lambda: tmp_path)
+    monkeypatch.setattr(catalogue, "folder", lambda: tmp_path)
     with pytest.raises(ZooError, match=r"tensors\.py is missing"):
         lessons.get("tensors")
     (tmp_path / "tensors.py").write_text('"""Only English."""\n')

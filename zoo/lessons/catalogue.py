@@ -1,0 +1,111 @@
+"""The catalogue: one short script per heading of the notes, in `examples/`, in the notes' order.
+
+    zoo.lessons.lessons()               # name, headings, script, what implements it, picture
+    zoo.lessons.run("gradient_descent")
+
+A script's docstring is its entry: a first line "中文 · English", a line "Code: file, file" and,
+where it draws one, a line "Picture: file.png".
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from zoo.errors import ZooError, needs_extra, unknown
+
+_PACKAGE = Path(__file__).parent.parent
+#: The order of the notes; every script of the folder is in it.
+ORDER = tuple(
+    """
+    tensors math_operations autograd optim nn_standard_flow linear_model gradient_descent
+    back_propagation linear_regression logistic_regression dataset_and_dataloader
+    softmax_classifier gpu loading_mnist basic_cnn inception_block googlenet resnet
+    rnn_and_rnn_cell conv2d_by_hand max_pool2d_by_hand batch_norm2d_by_hand flatten_by_hand
+    linear_by_hand dropout_by_hand relu_by_hand tanh_by_hand sigmoid_by_hand mse_loss_by_hand
+    bce_loss_by_hand cross_entropy_loss_by_hand nll_loss_by_hand sgd_by_hand cnn_by_hand
+    """.split()
+)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One heading of the notes.
+
+    Attributes:
+        name: the script's name without ".py".
+        heading_zh: the heading in Chinese.
+        heading_en: the heading in English.
+        script: the file to run.
+        implements: the files that hold what it shows, from the repository's root ("zoo/...").
+        picture: the name of the PNG file it draws, or None.
+    """
+
+    name: str
+    heading_zh: str
+    heading_en: str
+    script: Path
+    implements: tuple[str, ...]
+    picture: str | None
+
+
+def folder() -> Path:
+    """Return the folder of the scripts: inside the wheel, or the repository's own."""
+    inside = _PACKAGE / "examples"
+    return inside if inside.is_dir() else _PACKAGE.parent / "examples"
+
+
+def lessons() -> list[Lesson]:
+    """Return all lessons in the order of the notes. Reads the scripts, imports none of them.
+
+    Raises:
+        ZooError: a script is missing, or its docstring is not an entry.
+    """
+    return [_read(name) for name in ORDER]
+
+
+def get(name: str) -> Lesson:
+    """Return one lesson.
+
+    Raises:
+        UsageError: no lesson has this name; the nearest one is named. ZooError: as `lessons`.
+    """
+    if name not in ORDER:
+        raise unknown("lesson", name, ORDER)
+    return _read(name)
+
+
+def run(name: str) -> None:
+    """Run one lesson in this process; it prints what it shows and says where its picture is.
+
+    Raises:
+        UsageError: no lesson has this name. ZooError: torch is not installed.
+        VerificationError: what the lesson claims does not hold.
+    """
+    import runpy
+
+    script = get(name).script
+    with needs_extra("train", f"lesson {name!r}"):
+        runpy.run_path(str(script), run_name="__main__")
+
+
+def _read(name: str) -> Lesson:
+    script = folder() / f"{name}.py"
+    try:
+        text = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or ""
+    except FileNotFoundError:
+        raise ZooError(f"lesson {name!r}: {script} is missing; install the zoo again") from None
+    head, *lines = text.splitlines() or [""]
+    chinese, _, english = (part.strip() for part in head.partition(" · "))
+    code, picture = _field(lines, "Code"), _field(lines, "Picture")
+    if not (chinese and english and code):
+        raise ZooError(f'{script}: expected a docstring "中文 · English" with a line "Code: ..."')
+    files = tuple(part.strip() for part in code.split(","))
+    return Lesson(name, chinese, english, script, files, picture or None)
+
+
+def _field(lines: Sequence[str], key: str) -> str:
+    found = [line.removeprefix(f"{key}:").strip() for line in lines if line.startswith(f"{key}:")]
+    return found[0] if found else ""
