@@ -551,7 +551,9 @@ def predict(
     json: Json = False,
 ) -> None:
     """Predict images or tables."""
-    from serve import batch, sinks
+    from serve.batch import sinks
+    from serve.batch.run import Tally
+    from serve.batch.run import run as run_locally
     from zoo import cards
     from zoo.files import readable
     from zoo.runtime.session import Session
@@ -564,17 +566,17 @@ def predict(
     card = cards.read(bundle)
     on: dict[str, Any] = {"device": device, "graphs": cuda_graphs, "fp16": fp16}
     how: dict[str, Any] = {"top": top, "invert": invert}
-    run: Callable[..., batch.Tally]
+    run: Callable[..., Tally]
     if engine == "ray":
         if resume:
             raise UsageError("--resume is for the other engines: a Ray job outlives its workers")
         with needs_extra("ray", "--engine ray"):
-            from serve import ray_batch
-        run = partial(ray_batch.run, bundle, address=address, **on)
+            from serve.ray.batch import run as run_on_ray
+        run = partial(run_on_ray, bundle, address=address, **on)
     elif address is not None:
         raise UsageError("--address is a Ray cluster's: give --engine ray too")
     else:  # not spinning: the cores decode meanwhile
-        run = partial(batch.run, Session(bundle, engine=engine, spin=False, **on))
+        run = partial(run_locally, Session(bundle, engine=engine, spin=False, **on))
     kept = sinks.Collect() if json else None
     if output is None:
         tally = run(inputs, kept or sinks.Table(), **how)

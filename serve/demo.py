@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from serve import batch
-from serve.sinks import Collect, Job
+from serve.batch.run import run as predict_all
+from serve.batch.sinks import Collect, Job
 from zoo import cards, datasets, registry
 from zoo.datasets import mnist
 from zoo.errors import UsageError, needs_extra
@@ -58,7 +58,7 @@ def demo(out: Path, *, epochs: int = 3, device: str = "auto") -> Path:
     answers = _write_digits(digits)
     session = Session(run, device=device)
     found = Collect()
-    tally = batch.run(session, [str(digits)], found, top=3)
+    tally = predict_all(session, [str(digits)], found, top=3)
     with Job(out / "predictions.csv", {}, resume=False).open() as sink:
         sink.write({name: [row[name] for row in found.rows] for name in found.rows[0]})
     right = sum(row["label"] == answers[Path(row["source"]).name] for row in found.rows)

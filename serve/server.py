@@ -22,7 +22,7 @@ from typing import Any
 
 import uvicorn
 
-from serve.app import App
+from serve.http.app import App
 from serve.options import Options
 from zoo.errors import ZooError, needs_extra
 
@@ -49,7 +49,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self._app.options.grpc and not self.should_exit:
-            from serve.grpc import Endpoint
+            from serve.grpc.service import Endpoint
 
             self._grpc = Endpoint(self._app)
             await self._grpc.start()

@@ -21,7 +21,7 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from serve import grpc as ours
+from serve.grpc import service as ours
 from zoo.datasets import mnist
 
 Code = grpc.StatusCode

@@ -18,7 +18,7 @@ from google.protobuf import message_factory
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from test_server import INFER, Server, json_body, starter
 
-from serve import grpc as ours
+from serve.grpc import service as ours
 from zoo.datasets import mnist
 
 Serving = health_pb2.HealthCheckResponse
@@ -222,8 +222,8 @@ def test_a_taken_grpc_port_and_a_missing_package_are_said_so(
 
 def test_without_the_option_nothing_of_grpc_is_imported(zoo_command: list[str]) -> None:
     code = (
-        "import sys, serve.server, serve.app; from serve.options import Options\n"
-        "serve.app.App(Options(models=('linear',)))\n"
+        "import sys, serve.server, serve.http.app; from serve.options import Options\n"
+        "serve.http.app.App(Options(models=('linear',)))\n"
         "print(sorted({'grpc', 'google'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -233,7 +233,7 @@ def test_without_the_option_nothing_of_grpc_is_imported(zoo_command: list[str]) 
 def test_the_shipped_descriptors_are_those_of_the_proto_files() -> None:
     from grpc_tools import protoc
 
-    folder = ROOT / "serve" / "proto"
+    folder = ROOT / "serve" / "grpc" / "proto"
     words = ["", f"-I{folder}", "--descriptor_set_out=out.binpb", "inference.proto", "health.proto"]
     assert protoc.main(words) == 0
     from google.protobuf.descriptor_pb2 import FileDescriptorSet

@@ -193,7 +193,7 @@ def test_what_comes_after_training_finds_the_folder(
 def test_predict_sees_what_training_saw(colours: Path, colour_run: tuple[Path, str]) -> None:
     data = load(colours, size=20)
     seen = np.concatenate([data.train.inputs, data.validation.inputs, data.test.inputs])
-    from serve.sources import read
+    from serve.batch.sources import read
 
     card = zoo.card(colour_run[0])
     blocks = [block.inputs for block in read([str(colours)], card.spec)]

@@ -227,14 +227,14 @@ def test_a_missing_extra_is_named(digit_folder: Path) -> None:
 
 
 def test_ray_brings_no_torch() -> None:
-    assert not modules_after("import serve.ray_batch, serve.ray_app") & (HEAVY - {"pydantic"})
+    assert not modules_after("import serve.ray.batch, serve.ray.app") & (HEAVY - {"pydantic"})
 
 
 def test_the_manifest_holds_together() -> None:
     (manifest,) = yaml.safe_load_all((ROOT / "deploy" / "rayservice.yaml").read_text())
     assert (manifest["apiVersion"], manifest["kind"]) == ("ray.io/v1", "RayService")
     (application,) = yaml.safe_load(manifest["spec"]["serveConfigV2"])["applications"]
-    assert application["import_path"] == "serve.ray_app:app"
+    assert application["import_path"] == "serve.ray.app:app"
     assert set(application["args"]["models"].split(",")) <= set(cards.shipped())
     cluster = manifest["spec"]["rayClusterConfig"]
     groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]

@@ -1,7 +1,7 @@
 """A Ray Serve application: the addresses and the answers of `zoo serve`, in replicas on a cluster.
 
-serve run serve.ray_app:app                          # all shipped models
-serve run serve.ray_app:app models=cnn,resnet device=cuda
+serve run serve.ray.app:app                          # all shipped models
+serve run serve.ray.app:app models=cnn,resnet device=cuda
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from ray import serve as ray_serve
 from ray.serve import Application
 
-from serve.app import App
+from serve.http.app import App
 from serve.options import Options, bundles
 from zoo import cards
 from zoo.errors import unknown

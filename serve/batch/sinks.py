@@ -16,7 +16,7 @@ from typing import IO, Any, Protocol
 
 import msgspec
 
-from serve.sources import BLOCK
+from serve.batch.sources import BLOCK
 from zoo.errors import UsageError, needs_extra
 from zoo.files import write_atomic
 

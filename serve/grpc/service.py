@@ -22,8 +22,8 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from serve import protocol
-from serve.app import App, stopping
 from serve.errors import HttpError
+from serve.http.app import App, stopping
 from zoo.cards import Card
 from zoo.errors import ZooError
 

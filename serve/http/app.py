@@ -21,12 +21,13 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from serve import body, openapi, protocol
+from serve import protocol
 from serve.batcher import Batcher
 from serve.errors import HttpError, overloaded
+from serve.http import body, openapi
+from serve.http.reply import reply
 from serve.metrics import CONTENT_TYPE, Metrics
 from serve.options import Options, bundles
-from serve.reply import reply
 from zoo import cards, images
 from zoo.entry import ImageSpec
 from zoo.errors import DataError

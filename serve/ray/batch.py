@@ -1,4 +1,4 @@
-"""Batch inference on a Ray cluster: the rows of `serve.batch`, read, decoded and run by workers.
+"""Batch inference on a Ray cluster: the rows of `serve.batch.run`, by workers that decode and run.
 
 files -> read (tasks) -> blocks of 256 rows, as locally -> decode (tasks) -> predict (actors)
 
@@ -25,8 +25,9 @@ import ray
 from ray.data import DataContext
 from ray.exceptions import RayError
 
-from serve import batch, sources
-from serve.sinks import Columns, Sink
+from serve.batch import sources
+from serve.batch.run import Tally, predict, write
+from serve.batch.sinks import Columns, Sink
 from zoo import cards
 from zoo.entry import Spec
 from zoo.errors import DeviceError, ZooError
@@ -48,12 +49,12 @@ def run(
     top: int = 1,
     invert: Invert = "auto",
     **settings: Any,
-) -> batch.Tally:
+) -> Tally:
     """Predict every input and write a row for each, in order: the same rows as `serve.batch.run`.
 
     Args:
         bundle: the model; it travels to the workers, which need this package and no more.
-        given: as for `serve.sources.read`; local paths must be there on every machine.
+        given: as for `serve.batch.sources.read`; local paths must be there on every machine.
         sink: takes the rows, here.
         address: of a cluster; else RAY_ADDRESS's, else one on this machine, for this job alone.
         device: "auto" is "cuda" if the cluster has GPUs, else "cpu"; one GPU a worker.
@@ -78,7 +79,7 @@ def run(
             raise DeviceError(f"device {device!r} was asked for: the cluster has no GPU")
         settings |= {"device": device, "threads": 1, "spin": False}
         if not units:
-            return batch.write([], sink, bar, device)
+            return write([], sink, bar, device)
         rows = (
             ray.data.from_items([{"unit": unit} for unit in units], override_num_blocks=len(units))
             .map_batches(partial(_read, spec=card.spec), batch_size=None)
@@ -89,7 +90,7 @@ def run(
             )
         )
         found = (pickle.loads(row["columns"]) for row in rows.iter_rows())
-        return batch.write(found, sink, bar, device)
+        return write(found, sink, bar, device)
 
 
 def _units(files: Iterator[sources.File]) -> Iterator[list[sources.File]]:
@@ -126,7 +127,7 @@ class _Predict:
 
     def __call__(self, given: _Batch) -> _Batch:
         blocks = (sources.Block(*pickle.loads(data)) for data in given["block"])
-        found: list[Columns] = [batch.predict(self._session, block, self._top) for block in blocks]
+        found: list[Columns] = [predict(self._session, block, self._top) for block in blocks]
         return {"columns": [pickle.dumps(columns) for columns in found]}
 
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from serve import remote
+from serve.batch import remote
 from zoo import images
 from zoo.datasets import idx, tables
 from zoo.entry import ImageSpec, Spec, TableSpec
@@ -58,7 +58,7 @@ def read(
 
     Images: files, folders (recursive), globs, .zip and .tar archives, .npy, .npz, IDX, Parquet with
     a column of image bytes; `-` reads paths from stdin. Tables: .csv, .npy, .npz, Parquet.
-    Images, folders, globs and Parquet may be on remote storage; see `serve.remote`.
+    Images, folders, globs and Parquet may be on remote storage; see `serve.batch.remote`.
 
     Nothing is raised for an input that cannot be read: it is a row with its error.
 

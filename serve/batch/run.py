@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serve import sources
-from serve.sinks import Columns, Sink
+from serve.batch import sources
+from serve.batch.sinks import Columns, Sink
 from zoo.images import Invert
 from zoo.progress import Bar
 from zoo.runtime.session import Session
@@ -47,7 +47,7 @@ def run(
 
     Args:
         session: the model.
-        given: files, folders, globs, ...; see `serve.sources.read`.
+        given: files, folders, globs, ...; see `serve.batch.sources.read`.
         sink: takes the rows.
         top: how many classes a row names.
         invert: see `zoo.images.decode`.

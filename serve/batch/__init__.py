@@ -1,0 +1,1 @@
+"""Batch inference: sources -> session -> sinks; each at work while the others are."""

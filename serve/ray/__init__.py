@@ -1,0 +1,1 @@
+"""The same batch jobs and the same server on a Ray cluster."""
