@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from zoo import __version__
 from zoo.errors import UsageError, VerificationError, ZooError, needs_extra
+from zoo.version import __version__
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 #: Of ONNX Runtime alone.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from zoo import Session, cards, hardware
 from zoo.datasets import mnist
-from zoo.entry import ImageSpec
+from zoo.spec import ImageSpec
 
 ROUNDS, BATCH = 15, 256
 

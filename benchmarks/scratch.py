@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from zoo import datasets, hardware, registry, scratch
-from zoo.entry import ImageSpec
+from zoo.spec import ImageSpec
 
 MODELS, ROUNDS, BATCH, LR, MOMENTUM = ("softmax", "cnn"), 7, 128, 0.05, 0.9
 Epoch = Callable[[NDArray[np.int64]], None]

@@ -16,9 +16,9 @@ from msgspec import UNSET, Struct, UnsetType
 from numpy.typing import NDArray
 
 from serve.errors import HttpError
-from zoo import __version__
 from zoo.cards import Card
-from zoo.entry import TensorSpec
+from zoo.spec import TensorSpec
+from zoo.version import __version__
 
 VERSION = "1"
 DATATYPES = {"uint8": "UINT8", "float32": "FP32"}

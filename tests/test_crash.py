@@ -18,8 +18,8 @@ import torch
 
 from zoo import cards, registry
 from zoo.cards import Plan
-from zoo.entry import Recipe
 from zoo.errors import ZooError
+from zoo.recipe import Recipe
 from zoo.training import checkpoint, finish, loop
 from zoo.training.checkpoint import NAME, PREVIOUS, Progress
 

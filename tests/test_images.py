@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from zoo.datasets import mnist
-from zoo.entry import ImageSpec
 from zoo.errors import DataError
 from zoo.images import MAX_PIXELS, decode, fit
+from zoo.spec import ImageSpec
 
 GREY = ImageSpec(channels=1, size=28, mean=(0.0,), std=(1.0,), background="dark")
 COLOUR = ImageSpec(channels=3, size=32, mean=(0.0,) * 3, std=(1.0,) * 3)

@@ -23,7 +23,7 @@ from typer.testing import Result
 import zoo
 from zoo import cards, datasets
 from zoo.datasets import Dataset, mnist, torchvision
-from zoo.entry import ImageSpec
+from zoo.spec import ImageSpec
 
 Cli = Callable[..., Result]
 COLOURS = {"blue": (40, 60, 220), "green": (30, 200, 60), "红": (220, 50, 40)}

@@ -14,8 +14,9 @@ import torch
 
 import zoo
 from zoo import datasets, registry
-from zoo.entry import ImageSpec, Recipe
 from zoo.errors import UsageError, ZooError
+from zoo.recipe import Recipe
+from zoo.spec import ImageSpec
 
 PARAMETERS = {
     "linear": 11,

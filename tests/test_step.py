@@ -16,9 +16,9 @@ from test_train import start, step_of, wait_for
 
 import zoo
 from zoo import cards, datasets, registry
-from zoo.entry import Recipe
 from zoo.errors import UsageError
 from zoo.network.pipeline import Normalise, channels_first
+from zoo.recipe import Recipe
 from zoo.training.step import step
 
 Process = Callable[..., "subprocess.CompletedProcess[str]"]

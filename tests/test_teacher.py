@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 import zoo
 from zoo import cards, datasets, registry
-from zoo.entry import Recipe
+from zoo.recipe import Recipe
 from zoo.training import checkpoint
 from zoo.training.step import step
 

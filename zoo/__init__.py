@@ -17,9 +17,11 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
+from zoo.version import __version__
+
 if TYPE_CHECKING:
     from zoo.cards import Card
-    from zoo.entry import Entry, ImageSpec, Recipe, TableSpec, TensorSpec
+    from zoo.entry import Entry
     from zoo.errors import (
         DataError,
         DeviceError,
@@ -29,13 +31,15 @@ if TYPE_CHECKING:
         ZooError,
     )
     from zoo.network.pretrained import load
+    from zoo.recipe import Recipe
     from zoo.runtime.session import Prediction, Session
-
-__version__ = "0.2.0"
+    from zoo.spec import ImageSpec, TableSpec, TensorSpec
 
 _HOMES = {
     "Card": "cards",
-    **dict.fromkeys(["Entry", "ImageSpec", "Recipe", "TableSpec", "TensorSpec"], "entry"),
+    "Entry": "entry",
+    "Recipe": "recipe",
+    **dict.fromkeys(["ImageSpec", "TableSpec", "TensorSpec"], "spec"),
     **dict.fromkeys(
         ["DataError", "DeviceError", "Interrupted", "UsageError", "VerificationError", "ZooError"],
         "errors",
@@ -45,7 +49,7 @@ _HOMES = {
     "Session": "runtime.session",
 }
 
-__all__ = [  # noqa: RUF022 - the three functions first
+__all__ = [  "__version__",  # noqa: RUF022 - the three functions first
     "list_models", "card", "load", "Session", "Prediction", "Card", "Entry", "Recipe",
     "ImageSpec", "TableSpec", "TensorSpec", "ZooError", "UsageError", "DataError", "DeviceError",
     "VerificationError", "Interrupted",

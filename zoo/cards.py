@@ -12,9 +12,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from zoo.entry import Recipe, Spec, Task, TensorSpec
 from zoo.errors import UsageError, VerificationError, unknown
 from zoo.files import sha256, write_atomic
+from zoo.recipe import Recipe
+from zoo.spec import Spec, Task, TensorSpec
 
 CARD, WEIGHTS, ONNX = "card.json", "model.safetensors", "model.onnx"
 PLAN, LOG = "recipe.json", "log.jsonl"

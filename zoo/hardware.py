@@ -9,7 +9,7 @@ import os
 import platform
 from pathlib import Path
 
-from zoo import __version__
+from zoo.version import __version__
 
 
 def processor() -> str:

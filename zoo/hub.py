@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from zoo import __version__, cards
+from zoo import cards
 from zoo.cards import CARD, ONNX, WEIGHTS, Card
-from zoo.entry import ImageSpec, TensorSpec
 from zoo.errors import UsageError, ZooError, needs_extra
+from zoo.spec import ImageSpec, TensorSpec
+from zoo.version import __version__
 
 SCHEME = "hf://"
 LIBRARY = "torch-tutorial-zoo"

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from zoo.entry import ImageSpec
 from zoo.errors import DataError
+from zoo.spec import ImageSpec
 
 try:
     import pyspng

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from zoo import cards
 from zoo.cards import ONNX, Card
-from zoo.entry import TensorSpec
 from zoo.errors import unknown
 from zoo.files import write_atomic
+from zoo.spec import TensorSpec
 
 KINDS = {"cpu": "KIND_CPU", "gpu": "KIND_GPU"}
 _TYPES = {"uint8": "TYPE_UINT8", "float32": "TYPE_FP32"}

@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from serve.batch import remote
 from zoo import images
 from zoo.datasets import idx, tables
-from zoo.entry import ImageSpec, Spec, TableSpec
 from zoo.errors import DataError, needs_extra
 from zoo.files import readable
+from zoo.spec import ImageSpec, Spec, TableSpec
 
 #: Rows in a block: what one run of the session takes, and what a job does or has not done.
 BLOCK = 256

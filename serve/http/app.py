@@ -29,9 +29,9 @@ from serve.http.reply import reply
 from serve.metrics import CONTENT_TYPE, Metrics
 from serve.options import Options, bundles
 from zoo import cards, images
-from zoo.entry import ImageSpec
 from zoo.errors import DataError
 from zoo.runtime.session import Session
+from zoo.spec import ImageSpec
 
 PAGE = Path(__file__).parent / "page"
 PICTURES = ("curves.png", "confusion.png")

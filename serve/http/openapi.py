@@ -6,7 +6,7 @@ import html
 from typing import Any
 
 from serve import protocol
-from zoo import __version__
+from zoo.version import __version__
 
 _ERRORS = {
     "400": "Something in the request is wrong; the message says what was expected.",

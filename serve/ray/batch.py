@@ -29,11 +29,11 @@ from serve.batch import sources
 from serve.batch.run import Tally, predict, write
 from serve.batch.sinks import Columns, Sink
 from zoo import cards
-from zoo.entry import Spec
 from zoo.errors import DeviceError, ZooError
 from zoo.images import Invert
 from zoo.progress import Bar
 from zoo.runtime.session import Session
+from zoo.spec import Spec
 
 #: What a step takes and gives: a column of pickled bytes.
 _Batch = dict[str, Sequence[bytes]]

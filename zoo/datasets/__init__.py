@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from zoo.entry import Recipe, Spec, Task
 from zoo.errors import UsageError, unknown
+from zoo.recipe import Recipe
+from zoo.spec import Spec, Task
 
 _SOURCES = {
     "mnist": ("zoo.datasets.mnist", "load"),

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from zoo import images
 from zoo.datasets import Dataset, Split, idx, tables, torchvision
 from zoo.datasets.torchvision import Raw
-from zoo.entry import ImageSpec, Recipe, Task
 from zoo.errors import DataError, UsageError, needs_extra
+from zoo.recipe import Recipe
+from zoo.spec import ImageSpec, Task
 
 _SIZE = 28
 #: The names of the folders, IDX files' beginnings and parts that hold what is not for training.

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from zoo import images
-from zoo.entry import ImageSpec
 from zoo.errors import DataError
 from zoo.files import readable
+from zoo.spec import ImageSpec
 
 _BATCH = 64
 

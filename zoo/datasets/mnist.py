@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from zoo.datasets import Dataset, Split, idx
-from zoo.entry import ImageSpec
 from zoo.errors import DataError
+from zoo.spec import ImageSpec
 
 FILES = Path(__file__).parent / "files" / "mnist"
 #: Over the raw bytes of training images, training labels, test images, test labels.

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.datasets import Dataset, Split
-from zoo.entry import TableSpec
 from zoo.errors import DataError, nearest
+from zoo.spec import TableSpec
 
 _LARGEST = float(np.finfo(np.float32).max)
 FILES = Path(__file__).parent / "files" / "tabular"

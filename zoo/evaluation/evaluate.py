@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from zoo import cards, datasets
 from zoo.datasets import Dataset, Split
-from zoo.entry import ImageSpec
 from zoo.errors import VerificationError
 from zoo.evaluation import metrics
+from zoo.spec import ImageSpec
 
 if TYPE_CHECKING:
     from torch import nn

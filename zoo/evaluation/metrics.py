@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.entry import Task
+from zoo.spec import Task
 
 
 def measure(task: Task, outputs: NDArray[Any], targets: NDArray[Any]) -> dict[str, float]:

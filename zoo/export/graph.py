@@ -22,9 +22,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from zoo import __version__, cards
+from zoo import cards
 from zoo.cards import Card, Parity
-from zoo.entry import ImageSpec, Spec, TableSpec, Task, TensorSpec
 from zoo.errors import UsageError, VerificationError
 from zoo.evaluation import metrics
 from zoo.evaluation.evaluate import dataset, run_torch
@@ -41,6 +40,8 @@ from zoo.export.precision import (
 from zoo.files import sha256, write_atomic
 from zoo.network.pipeline import Pipeline
 from zoo.network.pretrained import load
+from zoo.spec import ImageSpec, Spec, TableSpec, Task, outputs
+from zoo.version import __version__
 
 #: What ONNX Runtime 1.18 and later load; newer opsets ask for more.
 IR_VERSION = 10
@@ -67,17 +68,6 @@ class Made(NamedTuple):
     measured: Measured
     confusion: tuple[tuple[int, ...], ...]
     samples: NDArray[Any]
-
-
-def outputs(task: Task, classes: int) -> tuple[TensorSpec, ...]:
-    """Return what a model of this task gives."""
-    if task == "regression":
-        return (TensorSpec("prediction", "float32", ("batch", 1)),)
-    shape = ("batch", classes)
-    return (
-        TensorSpec("logits", "float32", shape),
-        TensorSpec("probabilities", "float32", shape),
-    )
 
 
 def export(

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.entry import Entry, Recipe
+from zoo.entry import Entry
+from zoo.recipe import Recipe
 
 
 class InceptionBlock(nn.Module):

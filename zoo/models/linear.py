@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from zoo.entry import Entry, Recipe
+from zoo.entry import Entry
+from zoo.recipe import Recipe
 
 
 class Linear(nn.Module):

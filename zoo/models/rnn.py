@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from zoo.entry import Entry, Recipe
+from zoo.entry import Entry
+from zoo.recipe import Recipe
 
 
 class RNN(nn.Module):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.entry import Entry, Recipe
+from zoo.entry import Entry
+from zoo.recipe import Recipe
 
 
 class Softmax(nn.Module):

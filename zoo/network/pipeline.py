@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from zoo.entry import ImageSpec, Spec, Task
+from zoo.spec import ImageSpec, Spec, Task
 
 
 def channels_first(images: Tensor) -> Tensor:

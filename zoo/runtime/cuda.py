@@ -19,7 +19,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from zoo.entry import TensorSpec
+from zoo.spec import TensorSpec
 
 #: The NVIDIA driver's library.
 DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"

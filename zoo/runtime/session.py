@@ -23,9 +23,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from zoo import cards
-from zoo.entry import ImageSpec
 from zoo.errors import DataError, DeviceError, UsageError, VerificationError, needs_extra, unknown
 from zoo.runtime.cuda import DRIVER, Runner
+from zoo.spec import ImageSpec
 
 ENGINES = ("onnx", "numpy", "openvino")
 DEVICES = ("auto", "cpu", "cuda", "tensorrt", "mps")

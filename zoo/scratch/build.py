@@ -7,11 +7,11 @@ import os
 import numpy as np
 
 from zoo import cards
-from zoo.entry import ImageSpec, Spec, Task
 from zoo.errors import DataError, VerificationError, needs_extra
 from zoo.scratch.activation import log_softmax
 from zoo.scratch.layer import Array, Layer, expect
 from zoo.scratch.networks import make
+from zoo.spec import ImageSpec, Spec, Task
 
 _BATCH = 100  # what the layers keep for backward stays small
 

@@ -12,7 +12,6 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from zoo.entry import ImageSpec, Spec, Task
 from zoo.errors import unknown
 from zoo.scratch.activation import ReLU
 from zoo.scratch.container import Add, Concat, Flatten, Identity, Sequential
@@ -21,6 +20,7 @@ from zoo.scratch.layer import Array, How, Layer, expect
 from zoo.scratch.linear import Linear
 from zoo.scratch.pool import AvgPool2d, MaxPool2d
 from zoo.scratch.rnn import RNN, RNNCell
+from zoo.spec import ImageSpec, Spec, Task
 
 
 class _Block(Layer):

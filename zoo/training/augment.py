@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.entry import Recipe
+from zoo.recipe import Recipe
 
 _NODES = 6  # the elastic field is drawn on 6 x 6 nodes and spread by Gaussians
 

@@ -21,9 +21,9 @@ from msgspec import Struct
 from torch import Tensor
 
 from zoo.cards import Plan
-from zoo.entry import Recipe
 from zoo.errors import UsageError, ZooError
 from zoo.files import write_atomic
+from zoo.recipe import Recipe
 from zoo.training import distributed
 
 NAME, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo import cards
-from zoo.entry import Recipe, Spec
 from zoo.errors import UsageError
 from zoo.network.pretrained import load
+from zoo.recipe import Recipe
+from zoo.spec import Spec
 
 
 def weights(recipe: Recipe) -> str:

@@ -14,12 +14,14 @@ from torch import nn
 from zoo import cards, hardware, plots
 from zoo.cards import Card, DatasetInfo, Training
 from zoo.datasets import Dataset
-from zoo.entry import Entry, Recipe
+from zoo.entry import Entry
 from zoo.evaluation import metrics
 from zoo.evaluation.evaluate import run_torch
-from zoo.export.graph import contract, export, outputs
+from zoo.export.graph import contract, export
 from zoo.files import sha256, write_atomic
 from zoo.network.pipeline import Pipeline
+from zoo.recipe import Recipe
+from zoo.spec import outputs
 from zoo.training.checkpoint import Progress
 from zoo.training.distributed import Workers
 

@@ -33,13 +33,15 @@ from torch import Tensor, nn
 from zoo import cards, datasets, hardware, registry
 from zoo.cards import Plan
 from zoo.datasets import Dataset
-from zoo.entry import Entry, ImageSpec, Recipe
+from zoo.entry import Entry
 from zoo.errors import Interrupted, UsageError, ZooError
 from zoo.evaluation import metrics
 from zoo.evaluation.evaluate import run_torch
 from zoo.files import write_atomic
 from zoo.network.pipeline import Normalise, Pipeline, channels_first
 from zoo.progress import Bar
+from zoo.recipe import Recipe
+from zoo.spec import ImageSpec
 from zoo.training import augment, checkpoint, distillation, distributed, finish
 from zoo.training.checkpoint import EpochLog, Progress
 from zoo.training.distributed import Workers

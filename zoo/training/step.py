@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo import scratch
-from zoo.entry import Entry, Recipe, Spec
+from zoo.entry import Entry
 from zoo.errors import UsageError
+from zoo.recipe import Recipe
 from zoo.scratch import (
     SGD,
     AdamW,
@@ -24,6 +25,7 @@ from zoo.scratch import (
     Muon,
     make,
 )
+from zoo.spec import Spec
 from zoo.training import checkpoint
 from zoo.training.distillation import Teacher, check
 

@@ -1,0 +1,60 @@
+"""The contract of a model: what goes in, what comes out, and what it is asked."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+Task = Literal["classification", "binary", "regression"]
+
+
+class TensorSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """One input or output of a model: its name, its NumPy dtype, its shape (symbolic: "batch")."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+class ImageSpec(Struct, frozen=True, forbid_unknown_fields=True, tag="image", tag_field="kind"):
+    """Images: uint8 [batch, size, size, channels]; mean and std per channel, of pixels / 255."""
+
+    channels: int
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    #: "dark": light strokes on a dark ground, so a dark-on-light image is to be inverted first.
+    background: Literal["dark", "any"] = "any"
+
+    @property
+    def tensor(self) -> TensorSpec:
+        """The model's input."""
+        return TensorSpec("images", "uint8", ("batch", self.size, self.size, self.channels))
+
+
+class TableSpec(Struct, frozen=True, forbid_unknown_fields=True, tag="table", tag_field="kind"):
+    """Tables: float32 [batch, columns], in the columns' own units; mean and std per column."""
+
+    columns: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def tensor(self) -> TensorSpec:
+        """The model's input."""
+        return TensorSpec("features", "float32", ("batch", len(self.columns)))
+
+
+Spec = ImageSpec | TableSpec
+
+
+def outputs(task: Task, classes: int) -> tuple[TensorSpec, ...]:
+    """Return what a model of this task gives."""
+    if task == "regression":
+        return (TensorSpec("prediction", "float32", ("batch", 1)),)
+    shape = ("batch", classes)
+    return (
+        TensorSpec("logits", "float32", shape),
+        TensorSpec("probabilities", "float32", shape),
+    )
