@@ -36,12 +36,13 @@ weights: $(READY)
 	  $(ONE) $(BIN)/zoo train resnet --set teacher= --seed $$seed \
 	    --out runs/weights/teacher-$$seed || exit 1; \
 	done
-	$(BIN)/zoo ship runs/weights/teacher-* --to weights/teachers/resnet
+	$(BIN)/python benchmarks/ship.py runs/weights/teacher-* --to weights/teachers/resnet
 	for model in $(MODELS); do \
 	  for seed in $(SEEDS); do \
 	    $(ONE) $(BIN)/zoo train $$model --seed $$seed --out runs/weights/$$model-$$seed || exit 1; \
 	  done; \
-	  $(BIN)/zoo ship runs/weights/$$model-[0-9] --to weights/$$model || exit 1; \
+	  $(BIN)/python benchmarks/ship.py runs/weights/$$model-[0-9] \
+	    --to weights/$$model || exit 1; \
 	done
 	$(MAKE) tables
 

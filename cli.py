@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import msgspec
 import typer
 from typer.core import TyperGroup
 
@@ -68,13 +69,13 @@ def _complete_models() -> list[str]:
 
 
 def _complete_bundles() -> list[str]:
-    from zoo import cards
+    from zoo.bundle.folder import shipped
 
-    return cards.shipped()
+    return shipped()
 
 
 Model = Annotated[str, typer.Argument(help="A model's name.", autocompletion=_complete_models)]
-Bundle = Annotated[
+BundleName = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
@@ -122,9 +123,10 @@ def main_options(
 @app.command("list")
 def list_models(json: Json = False) -> None:
     """List the models, with what is known of the trained ones."""
-    from zoo import cards, registry
+    from zoo import registry
+    from zoo.bundle.folder import Bundle, shipped
 
-    known = {name: cards.read(cards.locate(name)) for name in cards.shipped()}
+    known = {name: Bundle.open(name).card for name in shipped()}
     names = sorted({*registry.names(), *known})
     if json:
         _print_json(
@@ -154,25 +156,26 @@ def list_models(json: Json = False) -> None:
 
 
 @app.command()
-def info(model: Bundle, json: Json = False) -> None:
+def info(model: BundleName, json: Json = False) -> None:
     """Show a model's card: contract, metrics, recipe, provenance."""
-    from zoo import cards
 
-    bundle = cards.locate(model)
-    card = cards.read(bundle)
+    from zoo.bundle.folder import Bundle
+
+    bundle = Bundle.open(model)
+    card = bundle.card
     if json:
         _print_json(card)
         return
     idle = () if card.recipe.teacher else ("temperature", "distillation")
     recipe = {
         name: value
-        for name, value in cards.as_json(card)["recipe"].items()
+        for name, value in msgspec.structs.asdict(card.recipe).items()
         if value not in (0, "", "random") and name not in idle
     }
     training, parity = card.training, card.parity
     lines = {
         "model": f"{card.name}: {card.title} · {card.lesson}",
-        "bundle": os.path.relpath(bundle) if bundle.is_relative_to(Path.cwd()) else str(bundle),
+        "bundle": _short(bundle.path),
         "parameters": f"{card.parameters:,}",
         "input": ", ".join(map(_tensor, card.inputs)),
         "outputs": ", ".join(map(_tensor, card.outputs)),
@@ -181,14 +184,14 @@ def info(model: Bundle, json: Json = False) -> None:
         "validation": f"{_metrics(card.validation)} (epoch {training.epoch} was kept)",
         "parity": f"largest difference {parity.max_abs_difference:.1e}, same top-1 on "
         f"{parity.same_top1:,} of {parity.samples:,}",
-        "dataset": f"{card.dataset.name}, {card.dataset.licence}, "
+        "dataset": f"{card.dataset.name}, {card.dataset.license}, "
         f"SHA-256 {card.dataset.sha256[:16]}...",
         "recipe": ", ".join(f"{name}={value}" for name, value in recipe.items()),
         "training": f"{training.seconds:.1f} s on {training.hardware}, "
         f"{training.threads} {'thread' if training.threads == 1 else 'threads'}; "
         f"{training.command}",
         "versions": ", ".join(f"{name} {value}" for name, value in training.versions.items()),
-        "licence": card.licence,
+        "license": card.license,
         "limits": card.limits,
     }
     if card.seeds:
@@ -196,6 +199,10 @@ def info(model: Bundle, json: Json = False) -> None:
         lines["seeds"] = f"{card.score} {card.spread}; {shipped}"
     for name, text in lines.items():
         print(f"{name:<11} {text}")
+
+
+def _short(path: Path) -> str:
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _tensor(spec: Any) -> str:
@@ -346,7 +353,7 @@ def _print_table(lines: list[list[str]], left: int) -> None:
 
 @app.command()
 def reproduce(
-    model: Bundle,
+    model: BundleName,
     seeds: Annotated[
         int | None, typer.Option(min=1, help="How many seeds.  [default: all of the card]")
     ] = None,
@@ -358,9 +365,10 @@ def reproduce(
 ) -> None:
     """Train by the card's recipe and seeds, and say whether the published figure holds."""
     with needs_extra("train", "zoo reproduce"):
+        from zoo.bundle.folder import Bundle
         from zoo.training import reproduce as again
 
-        found = again.reproduce(model, seeds=seeds, out=out, device=device)
+        found = again.reproduce(Bundle.open(model), seeds=seeds, out=out, device=device)
     if json:
         _print_json(found._asdict() | {"trials": [trial._asdict() for trial in found.trials]})
     else:
@@ -369,22 +377,9 @@ def reproduce(
         raise VerificationError(f"{found.name} is not reproduced: {found.problem}")
 
 
-@app.command(hidden=True)
-def ship(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="One for each seed.")],
-    to: Annotated[Path, typer.Option(metavar="DIR", help="Where the bundle goes.")],
-) -> None:
-    """Copy the run that is best on validation, with the figures of all seeds on its card."""
-    from zoo.training.reproduce import ship as choose
-
-    card = choose(runs, to)
-    print(to)
-    print(f"{card.name}: seed {card.recipe.seed}, {card.score} {card.spread}", file=sys.stderr)
-
-
 @app.command()
 def evaluate(
-    model: Bundle,
+    model: BundleName,
     engine: Annotated[Literal[SessionEngine, "torch"], typer.Option(help="What runs it.")] = "onnx",
     device: DeviceOption = "auto",
     plot: Annotated[
@@ -393,18 +388,18 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure a bundle on the whole test set."""
-    from zoo import cards
+    from zoo.bundle.folder import Bundle
     from zoo.evaluation.evaluate import evaluate as measure
 
-    bundle = cards.locate(model)
-    card = cards.read(bundle)
+    bundle = Bundle.open(model)
+    card = bundle.card
     found = measure(bundle, engine=engine, device=device)
     if plot is not None:
         with needs_extra("train", "--plot"):
             from zoo import plots
         if not card.labels:
             raise UsageError(f"--plot: {card.name} is a regression, it has no confusion matrix")
-        shown = cards.replace(card, test=found.metrics).score
+        shown = msgspec.structs.replace(card, test=found.metrics).score
         plots.confusion(found.confusion, card.labels, plot, f"{card.name} {shown}")
     if json:
         _print_json(
@@ -430,7 +425,7 @@ def evaluate(
 
 @app.command()
 def export(
-    model: Bundle,
+    model: BundleName,
     output: Annotated[
         str | None,
         typer.Option(
@@ -453,7 +448,7 @@ def export(
     ] = "dynamic",
     preprocess: Annotated[
         Literal["graph", "none"],
-        typer.Option(help="none: the input is normalised float32 NCHW already."),
+        typer.Option(help="none: the input is normalized float32 NCHW already."),
     ] = "graph",
     test_vectors: Annotated[
         Path | None,
@@ -466,25 +461,28 @@ def export(
     gpu: Annotated[bool, typer.Option("--gpu", help="With triton: run it there on GPUs.")] = False,
 ) -> None:
     """Export a bundle's network to ONNX, and refuse if it does not agree with torch."""
-    from zoo import cards
 
     if form == "triton":
-        from zoo.triton import repository
+        from zoo.bundle.folder import Bundle
+        from zoo.bundle.triton import repository
 
         kind = "gpu" if gpu else "cpu"
-        print(repository([model], Path(output or "models"), kind=kind)[0])
+        print(repository([Bundle.open(model)], Path(output or "models"), kind=kind)[0])
         return
     if test_vectors and output:
         raise UsageError("--test-vectors DIR has the file in it: leave out -o")
     if batch != "dynamic" and not batch.isdecimal():
         raise UsageError(f"--batch {batch}: expected a number of rows, or dynamic")
-    bundle = cards.locate(model)
+    from zoo.bundle.card import figure
+    from zoo.bundle.folder import Bundle
+
+    bundle = Bundle.open(model)
     with needs_extra("train", "zoo export"):
-        from zoo.export.graph import export_bundle
-        from zoo.export.precision import Variant
+        from zoo.export.bundle import export_bundle
+        from zoo.export.variant import Variant
     rows = None if batch == "dynamic" else int(batch)
     variant = Variant(precision, opset, rows, preprocess)
-    card = cards.read(bundle)
+    card = bundle.card
     suffix = "" if precision == "fp32" else f"-{precision}"
     to = test_vectors or output or f"{card.name}{suffix}.onnx"
     measured = export_bundle(bundle, to, variant, vectors=test_vectors is not None)
@@ -492,8 +490,7 @@ def export(
     scores = ""
     if precision != "fp32":
         score, torch = (
-            cards.figure(card.metric, found[card.metric])
-            for found in (measured.test, measured.fp32)
+            figure(card.metric, found[card.metric]) for found in (measured.test, measured.fp32)
         )
         scores = f"{precision} {score}, in torch {torch}; "
     print(
@@ -505,19 +502,20 @@ def export(
 
 @app.command()
 def push(
-    model: Bundle,
+    model: BundleName,
     repo: Annotated[str, typer.Argument(help="user/name on the Hugging Face Hub.")],
     private: Annotated[bool, typer.Option("--private", help="If it is made.")] = False,
 ) -> None:
     """Upload a bundle, with a model card, to the Hugging Face Hub; hf://user/name loads it."""
-    from zoo.hub import push as upload
+    from zoo.bundle.folder import Bundle
+    from zoo.bundle.upload import push as upload
 
-    print(upload(model, repo, private=private))
+    print(upload(Bundle.open(model), repo, private=private))
 
 
 @app.command()
 def predict(
-    model: Bundle,
+    model: BundleName,
     inputs: Annotated[
         list[str],
         typer.Argument(
@@ -554,7 +552,6 @@ def predict(
     from serve.batch import sinks
     from serve.batch.run import Tally
     from serve.batch.run import run as run_locally
-    from zoo import cards
     from zoo.files import readable
     from zoo.runtime.session import Session
 
@@ -562,8 +559,10 @@ def predict(
         raise UsageError("--json prints to stdout, -o writes a file: give one of them")
     if resume and output is None:
         raise UsageError("--resume goes on with a file: give the same -o as before")
-    bundle = cards.locate(model)
-    card = cards.read(bundle)
+    from zoo.bundle.folder import Bundle
+
+    bundle = Bundle.open(model)
+    card = bundle.card
     on: dict[str, Any] = {"device": device, "graphs": cuda_graphs, "fp16": fp16}
     how: dict[str, Any] = {"top": top, "invert": invert}
     run: Callable[..., Tally]
@@ -611,13 +610,14 @@ def verify(
     json: Json = False,
 ) -> None:
     """Re-check hashes, and measure every ONNX file on the whole test set against its card."""
-    from zoo import cards
     from zoo.evaluation.verify import verify as check
 
     verdicts = []
-    bundles = [cards.locate(model) for model in models or cards.shipped()]
-    for bundle in bundles:
-        verdict = check(bundle, device=device)
+    from zoo.bundle.folder import locate, shipped
+
+    paths = [locate(model) for model in models or shipped()]
+    for path in paths:
+        verdict = check(path, device=device)
         verdicts.append(verdict)
         if not json:
             print(
@@ -663,12 +663,12 @@ def serve(
     from serve.options import Options, bundles
     from serve.server import bind, grpc_address
     from serve.server import serve as run
-    from zoo import cards
+    from zoo.bundle.folder import shipped
 
     if grpc_port and grpc_port == port:
         raise UsageError(f"--port and --grpc-port are both {port}: expected two ports")
     options = Options(
-        models=tuple(models or cards.shipped()),
+        models=tuple(models or shipped()),
         device=device,
         graphs=cuda_graphs,
         fp16=fp16,
@@ -712,11 +712,11 @@ def benchmark(
     json: Json = False,
 ) -> None:
     """Measure rows/s and latency by batch size and device."""
-    from zoo import cards
+    from zoo.bundle.folder import shipped
     from zoo.runtime import benchmark as bench
 
     found = bench.benchmark(
-        models or cards.shipped(),
+        models or shipped(),
         device,
         batch or bench.BATCHES,
         seconds,

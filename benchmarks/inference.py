@@ -13,7 +13,8 @@ from typing import Any
 import measure
 import numpy as np
 
-from zoo import Session, cards, datasets, hardware
+from zoo import Session, datasets, hardware
+from zoo.bundle.folder import shipped
 
 ROUNDS, ROWS = 7, 10_000
 
@@ -21,7 +22,7 @@ ROUNDS, ROWS = 7, 10_000
 def main() -> None:
     """Measure, print and write."""
     work: dict[str, tuple[Session, Any]] = {}
-    for name in cards.shipped():
+    for name in shipped():
         session = Session(name, device="cpu")
         inputs = datasets.load(session.card.dataset.name).test.inputs
         work[name] = (session, np.resize(inputs, (ROWS, *inputs.shape[1:])))

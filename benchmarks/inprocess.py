@@ -15,7 +15,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from zoo import Session, cards, hardware
+from zoo import Session, hardware
+from zoo.bundle.card import ONNX
+from zoo.bundle.folder import Bundle, shipped
 from zoo.datasets import mnist
 from zoo.spec import ImageSpec
 
@@ -26,11 +28,11 @@ def main() -> None:
     """Measure, print and write."""
     images = mnist.load_test().inputs
     models: dict[str, dict[str, object]] = {}
-    for name in cards.shipped():
-        if not isinstance(cards.read(cards.locate(name)).spec, ImageSpec):
+    for name in shipped():
+        if not isinstance(Bundle.open(name).card.spec, ImageSpec):
             continue
         ours = Session(name, device="cpu")
-        path = cards.locate(name) / cards.ONNX
+        path = Bundle.open(name).path / ONNX
         theirs = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
         speeds: dict[str, list[float]] = {"zoo": [], "bare": []}
         for turn in range(ROUNDS + 1):

@@ -3,7 +3,7 @@
     python benchmarks/scratch.py             # writes benchmarks/results/scratch.json
 
 Both sides start from the same weights and see the same batches in the same order: the 55,000
-training digits of MNIST, normalised floats, batches of 128, SGD with learning rate 0.05 and
+training digits of MNIST, normalized floats, batches of 128, SGD with learning rate 0.05 and
 momentum 0.9, no augmentation. torch computes with as many threads as there are cores, NumPy's BLAS
 does so by itself. An epoch includes picking the rows of each batch.
 """
@@ -68,8 +68,8 @@ def main() -> None:
         theirs = registry.get(name).build(data.spec, len(data.labels))
         ours = scratch.make(name, data.spec, "classification", len(data.labels))
         ours.load_state_dict({key: value.numpy() for key, value in theirs.state_dict().items()})
-        normalise = scratch.Pipeline(ours, data.spec, "classification").normalise
-        x, tests = (np.ascontiguousarray(normalise(s.inputs)) for s in (data.train, data.test))
+        normalize = scratch.Pipeline(ours, data.spec, "classification").normalize
+        x, tests = (np.ascontiguousarray(normalize(s.inputs)) for s in (data.train, data.test))
         sides = {
             "zoo": by_hand(ours, x, data.train.targets),
             "torch": by_torch(theirs, x, data.train.targets),

@@ -33,11 +33,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo import cards, hardware
+from zoo import hardware
+from zoo.bundle.card import ONNX
+from zoo.bundle.folder import Bundle
 from zoo.datasets import mnist
 
 PEERS = Path(__file__).parent / "peers"
-MODEL = cards.locate("cnn") / cards.ONNX
+MODEL = Bundle.open("cnn").path / ONNX
 CONNECTIONS = (1, 16, 64)
 WARM_UP = 2.0
 V2 = "/v2/models/cnn/infer"

@@ -17,7 +17,8 @@ from typing import Any
 import msgspec
 import variants
 
-from zoo import cards
+from zoo.bundle.card import ONNX, Card
+from zoo.bundle.folder import Bundle, shipped
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
@@ -92,10 +93,10 @@ def table(header: tuple[str, ...], *, zh: bool) -> str:
     """Return the table of models in Markdown."""
     speeds = result("inference")["images_per_second"]
     lines = ["| " + " | ".join(header) + " |", "|---|---|--:|--:|--:|--:|"]
-    for name in cards.shipped():
-        bundle = cards.locate(name)
-        card = cards.read(bundle)
-        size = (bundle / cards.ONNX).stat().st_size
+    for name in shipped():
+        bundle = Bundle.open(name)
+        card = bundle.card
+        size = (bundle.path / ONNX).stat().st_size
         lines.append(
             f"| `{name}` | {card.lesson if zh else card.title} | {card.parameters:,} | "
             f"{_mean(card)} | {size / 1000:,.0f} kB | {speeds[name]['median']:,.0f} |"
@@ -103,7 +104,7 @@ def table(header: tuple[str, ...], *, zh: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _mean(card: cards.Card) -> str:
+def _mean(card: Card) -> str:
     if card.seeds is None or card.metric != "accuracy":
         return card.score
     return f"{card.score} ({100 * card.seeds.mean:.2f} ± {100 * card.seeds.std:.2f})"
@@ -187,12 +188,12 @@ def weights_page() -> str:
         " ONNX kB | made by |",
         "|---|---|---|--:|---|---|--:|--:|--:|--:|---|",
     ]
-    for name in cards.shipped():
-        bundle = cards.locate(name)
-        card = cards.read(bundle)
+    for name in shipped():
+        bundle = Bundle.open(name)
+        card = bundle.card
         test = ", ".join(f"{key} {value:.4f}" for key, value in card.test.items())
         validation = ", ".join(f"{key} {value:.4f}" for key, value in card.validation.items())
-        size = (bundle / cards.ONNX).stat().st_size
+        size = (bundle.path / ONNX).stat().st_size
         lines.append(
             f"| [{name}]({name}/card.json) | {card.lesson} | {card.dataset.name} | "
             f"{card.parameters:,} | {test} | {validation} | {card.training.epoch} | "
@@ -200,7 +201,7 @@ def weights_page() -> str:
             f"{size / 1000:,.0f} | `{card.training.command}` |"
         )
     lines += ["", "Over several seeds:", "", *seeds()]
-    card = cards.read(cards.locate("cnn"))
+    card = Bundle.open("cnn").card
     versions = ", ".join(f"{name} {value}" for name, value in card.training.versions.items())
     lines += [
         "",
@@ -208,7 +209,7 @@ def weights_page() -> str:
         "absolute error and R2, over the whole split. *parity*: the largest absolute difference",
         "between the first output of torch and of ONNX Runtime on the CPU over the test set.",
         "",
-        f"Trained on {card.training.hardware}; {versions}. Licence of the weights: {card.licence}.",
+        f"Trained on {card.training.hardware}; {versions}. License of the weights: {card.license}.",
         "",
         "## Variants",
         "",
@@ -224,8 +225,8 @@ def weights_page() -> str:
 def seeds() -> list[str]:
     """Return the table of test figures over the seeds of each recipe."""
     lines = ["| model | mean | standard deviation | seeds | shipped |", "|---|--:|--:|---|---|"]
-    for name in cards.shipped():
-        found = cards.read(cards.locate(name)).seeds
+    for name in shipped():
+        found = Bundle.open(name).card.seeds
         if found is None:
             continue
         share, unit = (100, " %") if found.metric == "accuracy" else (1, "")

@@ -30,15 +30,16 @@ import measure
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from zoo import cards, datasets, hardware, registry
+from zoo import datasets, hardware, registry
+from zoo.bundle.folder import Bundle
 from zoo.datasets.mnist import FILES
-from zoo.network.pipeline import Normalise, channels_first
+from zoo.network.pipeline import Normalize, channels_first
 from zoo.training.step import step
 
 TUTORIAL = [sys.executable, str(measure.HERE / "peers" / "tutorial.py")]
 PLAIN = {
     "batch_size": 64, "optimizer": "sgd", "lr": 0.01, "momentum": 0.5, "schedule": "constant",
-    "average": 0, "weight_decay": 0, "rotate": 0, "translate": 0, "scale": 0, "shear": 0,
+    "ema_decay": 0, "weight_decay": 0, "rotate": 0, "translate": 0, "scale": 0, "shear": 0,
     "elastic": 0, "teacher": "",
 }  # fmt: skip
 #: Ours until 98.7 % and until 99 %.
@@ -139,7 +140,7 @@ def ours(folder: Path, recipe: dict[str, Any]) -> dict[str, float]:
     env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     subprocess.run(command, check=True, capture_output=True, env=env)
     whole = time.perf_counter() - began
-    card = cards.read(run)
+    card = Bundle.open(run).card
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     return {
         "images_per_second": lines[-1]["images_per_second"],
@@ -172,7 +173,7 @@ def gemm_shares(batch: int = 128) -> dict[str, Any]:
     a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
     peak = 2 * 2048**3 / best(lambda: torch.mm(a, b)) / 1e9
     data = datasets.load("mnist")
-    x = Normalise(data.spec)(channels_first(torch.from_numpy(data.train.inputs[:batch])))
+    x = Normalize(data.spec)(channels_first(torch.from_numpy(data.train.inputs[:batch])))
     y = torch.from_numpy(data.train.targets[:batch])
     models = {}
     torch.compiler.config.force_disable_caches = True  # what compiling takes the first time

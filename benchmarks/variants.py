@@ -19,7 +19,9 @@ import measure
 import msgspec
 import numpy as np
 
-from zoo import Session, cards, datasets, hardware
+from zoo import Session, datasets, hardware
+from zoo.bundle.card import ONNX, figure
+from zoo.bundle.folder import Bundle, shipped
 from zoo.evaluation.evaluate import evaluate
 
 ROUNDS, ROWS = 9, 10_000
@@ -29,25 +31,25 @@ RESULT = measure.HERE / "results" / "variants.json"
 
 def main() -> None:
     """Export, measure, print and write."""
-    from zoo.export.graph import export_bundle
-    from zoo.export.precision import Variant
+    from zoo.export.bundle import export_bundle
+    from zoo.export.variant import Variant
 
     models: dict[str, dict[str, dict[str, Any]]] = {}
     work: dict[tuple[str, str], tuple[Session, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name in cards.shipped():
+        for name in shipped():
             models[name] = {}
-            inputs = datasets.load(cards.read(cards.locate(name)).dataset.name).test.inputs
+            inputs = datasets.load(Bundle.open(name).card.dataset.name).test.inputs
             rows = np.resize(inputs, (ROWS, *inputs.shape[1:]))
             bundles = {each: Path(folder) / f"{name}-{each}" for each in PRECISIONS}
             for precision, bundle in bundles.items():
-                export_bundle(cards.locate(name), f"{bundle}/", Variant(precision=precision))
+                export_bundle(Bundle.open(name), f"{bundle}/", Variant(precision=precision))
             if hardware.version("openvino"):
-                bundles["openvino"] = cards.locate(name)
+                bundles["openvino"] = Bundle.open(name).path
             for variant, bundle in bundles.items():
                 engine = "openvino" if variant == "openvino" else "onnx"
                 models[name][variant] = {
-                    "bytes": (bundle / cards.ONNX).stat().st_size,
+                    "bytes": (bundle / ONNX).stat().st_size,
                     "test": evaluate(bundle, engine=engine, device="cpu").metrics,
                 }
                 work[name, variant] = Session(bundle, engine=engine, device="cpu"), rows
@@ -80,7 +82,7 @@ def table() -> str:
         metric = "accuracy" if "accuracy" in found["fp32"]["test"] else "r2"
         cells = [
             f"`{name}`",
-            *(cards.figure(metric, found[each]["test"][metric]) for each in PRECISIONS),
+            *(figure(metric, found[each]["test"][metric]) for each in PRECISIONS),
             *(f"{found[each]['bytes'] / 1000:,.1f}" for each in PRECISIONS),
             *(f"{found[each]['images_per_second']['median']:,.0f}" for each in engines),
         ]

@@ -10,12 +10,12 @@ from torch.nn import functional as F
 import zoo
 from zoo import lessons
 from zoo.datasets import mnist
-from zoo.network.pipeline import Normalise, channels_first
+from zoo.network.pipeline import Normalize, channels_first
 
 card = zoo.card("cnn")
 model = zoo.load("cnn")  # trained, eval mode
 images, targets = (torch.from_numpy(part[:1000]) for part in mnist.load_test())
-x = Normalise(card.spec)(channels_first(images))
+x = Normalize(card.spec)(channels_first(images))
 
 # 形状 The shapes on the way; 28 - 5 + 1 = 24, half of it 12, 12 - 5 + 1 = 8, half of it 4.
 with torch.inference_mode():

@@ -10,9 +10,9 @@ from torch import nn
 from zoo import lessons, scratch
 
 rng = np.random.default_rng(0)
-centres = np.array([-4.0, 1.0, 6.0])[:, None, None]
+centers = np.array([-4.0, 1.0, 6.0])[:, None, None]
 spreads = np.array([0.5, 1.0, 2.0])[:, None, None]
-x = centres + spreads * rng.standard_normal((16, 3, 8, 8))  # three channels, all different
+x = centers + spreads * rng.standard_normal((16, 3, 8, 8))  # three channels, all different
 
 layer, peer = scratch.BatchNorm2d(3, dtype=np.float64), nn.BatchNorm2d(3)
 y, dy, dx = lessons.beside(layer, peer, x)
@@ -37,10 +37,10 @@ lessons.beside(layer, peer, x)
 
 figure = lessons.figure(7.0, 3.0)
 for axes, name, array in zip(figure.subplots(1, 2), ("before", "after"), (x, y), strict=True):
-    for channel, colour in enumerate(("#2563a8", "#c2571a", "#3a7d44")):
+    for channel, color in enumerate(("#2563a8", "#c2571a", "#3a7d44")):
         values = array[:, channel].ravel()
-        axes.hist(values, bins=40, alpha=0.6, color=colour, label=f"channel {channel}")
-    axes.set(title=f"{name} normalisation", xlabel="value", yticks=[])
+        axes.hist(values, bins=40, alpha=0.6, color=color, label=f"channel {channel}")
+    axes.set(title=f"{name} normalization", xlabel="value", yticks=[])
     axes.spines["left"].set_visible(False)
 axes.legend(frameon=False, fontsize=8)
 lessons.save(figure, "batch_norm2d_by_hand.png")

@@ -12,14 +12,14 @@ from torch.nn import functional as F
 import zoo
 from zoo import lessons, scratch
 from zoo.datasets import mnist
-from zoo.network.pipeline import Normalise, channels_first
+from zoo.network.pipeline import Normalize, channels_first
 
 card, peer = zoo.card("cnn"), zoo.load("cnn").double()
 network = scratch.make("cnn", card.spec, card.task, len(card.labels), dtype=np.float64)
 network.load_state_dict({name: tensor.numpy() for name, tensor in peer.state_dict().items()})
 
 images, targets = (part[:500] for part in mnist.load_test())
-x = Normalise(card.spec)(channels_first(torch.from_numpy(images))).double()
+x = Normalize(card.spec)(channels_first(torch.from_numpy(images))).double()
 logits = network(x.numpy())
 right = int((logits.argmax(axis=1) == targets).sum())
 print(f"{right} of {len(targets)} test digits right, without torch in the network")

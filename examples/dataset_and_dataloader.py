@@ -1,6 +1,6 @@
 """加载数据集 Dataset 与 DataLoader · Dataset and DataLoader
 
-Code: zoo/datasets/folder.py, zoo/datasets/table.py
+Code: zoo/datasets/folder.py, zoo/datasets/csv.py
 Picture: dataset_and_dataloader.png
 """
 
@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from zoo import datasets, lessons, plots
-from zoo.datasets import mnist, tables
+from zoo.datasets import csv, mnist, tables
 from zoo.datasets.folder import ImageFolder, read
-from zoo.datasets.table import CsvRows
 
 
 def images(root: Path) -> None:
@@ -47,11 +46,24 @@ def images(root: Path) -> None:
     lessons.agree("the same pixels", found.inputs, digits.inputs[order], tolerance=0)
 
 
+class Rows(Dataset):
+    """自己的数据集 A data set of one's own: how many rows there are, and row number i."""
+
+    def __init__(self, features: np.ndarray, targets: np.ndarray) -> None:
+        self.features, self.targets = features, targets
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.int64]:
+        return self.features[index], self.targets[index]
+
+
 def table() -> None:
     """一行一个样本 A row for each sample: the breast cancer table."""
     data = datasets.load("breast-cancer")
     path = tables.FILES / "breast-cancer.csv"
-    dataset = CsvRows(path, data.spec.columns, "diagnosis", data.labels)
+    dataset = Rows(*csv.read(path, data.spec.columns, "diagnosis", data.labels))
     x, y = next(iter(DataLoader(dataset, batch_size=57)))
     print(f"{len(dataset)} rows; a batch: {tuple(x.shape)} {x.dtype}, {tuple(y.shape)} {y.dtype}")
     # 五分之三用于训练 The zoo trains on the first three of every five rows.

@@ -11,8 +11,7 @@ import zoo
 from zoo import lessons, plots
 from zoo.datasets import mnist
 from zoo.evaluation import metrics
-from zoo.evaluation.evaluate import run_torch
-from zoo.network.pipeline import Pipeline
+from zoo.network.pipeline import Pipeline, run_torch
 
 card = zoo.card("googlenet")
 model = zoo.load("googlenet")

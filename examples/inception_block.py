@@ -11,7 +11,7 @@ from torch.nn import functional as F
 import zoo
 from zoo import lessons
 from zoo.datasets import mnist
-from zoo.network.pipeline import Normalise, channels_first
+from zoo.network.pipeline import Normalize, channels_first
 
 
 def multiplications(conv: nn.Conv2d, side: int) -> int:
@@ -32,7 +32,7 @@ model = zoo.load("googlenet")
 block = model.incep1
 digit = torch.from_numpy(mnist.load_test().inputs[:1])
 with torch.inference_mode():
-    x = F.relu(F.max_pool2d(model.conv1(Normalise(card.spec)(channels_first(digit))), 2))
+    x = F.relu(F.max_pool2d(model.conv1(Normalize(card.spec)(channels_first(digit))), 2))
     branches = {
         "average pool, 1x1": block.branch_pool(F.avg_pool2d(x, 3, stride=1, padding=1)),
         "1x1": block.branch1x1(x),

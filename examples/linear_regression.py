@@ -12,12 +12,12 @@ import zoo
 from zoo import datasets, lessons, plots
 from zoo.evaluation import metrics
 from zoo.models.linear import Linear
-from zoo.network.pipeline import Normalise
+from zoo.network.pipeline import Normalize
 
 # 数据 442 patients, 10 measurements each -> how far their diabetes went in a year.
 data = datasets.load("diabetes")
-normalise = Normalise(data.spec)
-x, y = normalise(torch.from_numpy(data.train.inputs)), torch.from_numpy(data.train.targets)
+normalize = Normalize(data.spec)
+x, y = normalize(torch.from_numpy(data.train.inputs)), torch.from_numpy(data.train.targets)
 print(f"train {tuple(x.shape)}, test {data.test.inputs.shape}")
 
 # 模型, 损失, 优化器 Model, loss, optimizer; then the loop.
@@ -40,7 +40,7 @@ closed = Linear(columns=10)
 with torch.no_grad():
     closed.linear.weight.copy_(torch.from_numpy(solution[None, :-1]))
     closed.linear.bias.copy_(torch.from_numpy(solution[-1:]))
-    test = normalise(torch.from_numpy(data.test.inputs))
+    test = normalize(torch.from_numpy(data.test.inputs))
     found, exact, shipped = (m(test).numpy() for m in (model, closed, zoo.load("linear")))
 print(f"test R2 {metrics.measure('regression', found, data.test.targets)['r2']:.4f}")
 lessons.agree("with least squares", found, exact, tolerance=0.5)  # of values from 25 to 346

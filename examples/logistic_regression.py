@@ -12,9 +12,8 @@ from torch import nn
 import zoo
 from zoo import datasets, lessons
 from zoo.evaluation import metrics
-from zoo.evaluation.evaluate import run_torch
 from zoo.models.logistic import Logistic
-from zoo.network.pipeline import Pipeline
+from zoo.network.pipeline import Pipeline, run_torch
 
 hours = torch.tensor([[1.0], [2.0], [3.0]])
 passed = torch.tensor([[0.0], [0.0], [1.0]])

@@ -9,7 +9,8 @@ Picture: nn_standard_flow.png
 import tempfile
 from pathlib import Path
 
-from zoo import cards, lessons, registry
+from zoo import lessons, registry
+from zoo.bundle.folder import Bundle
 from zoo.models import logistic
 from zoo.training import loop, step
 
@@ -26,7 +27,7 @@ assert [line[line.index("#") :] for line in lines] == list(STEPS)
 recipe = registry.get("logistic").recipe.replace(epochs=20, schedule="constant", lr=0.02)
 with tempfile.TemporaryDirectory() as folder:
     run = loop.train("logistic", recipe, Path(folder) / "run", device="cpu")
-    card = cards.read(run)
+    card = Bundle.open(run).card
     lessons.save(run / "curves.png", "nn_standard_flow.png")
 print(f"a bundle of {len(card.files)} files; {card.parameters} parameters")
 print(f"test accuracy {card.score} on {card.dataset.test} rows")

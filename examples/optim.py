@@ -47,8 +47,8 @@ figure = lessons.figure(6.4, 3.2)
 axes = figure.subplots()
 a, b = np.meshgrid(np.linspace(-10, 3, 200), np.linspace(-3, 3, 200))
 axes.contour(a, b, valley(a, b), levels=[0.5, 3, 10, 25, 50, 90], colors="0.8", linewidths=1)
-for (name, way), colour in zip(ways.items(), ("#2563a8", "#c2571a", "#3a7d44"), strict=True):
-    axes.plot(*way.T, marker="o", markersize=2.5, linewidth=1, color=colour, label=name)
+for (name, way), color in zip(ways.items(), ("#2563a8", "#c2571a", "#3a7d44"), strict=True):
+    axes.plot(*way.T, marker="o", markersize=2.5, linewidth=1, color=color, label=name)
 axes.set(title=f"{STEPS} steps down a narrow valley", xlabel="a", ylabel="b")
 axes.legend(frameon=False, fontsize=8, loc="lower left", ncols=3)
 lessons.save(figure, "optim.png")

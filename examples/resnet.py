@@ -14,9 +14,8 @@ import zoo
 from zoo import lessons
 from zoo.datasets import mnist
 from zoo.evaluation import metrics
-from zoo.evaluation.evaluate import run_torch
 from zoo.models.resnet import ResidualBlock
-from zoo.network.pipeline import Pipeline
+from zoo.network.pipeline import Pipeline, run_torch
 
 DEPTH = 20
 

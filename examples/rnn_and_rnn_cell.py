@@ -69,8 +69,8 @@ lessons.agree("the zoo's rnn and rnn_cell", stepwise(rows), whole(rows))
 
 figure = lessons.figure()
 axes = figure.subplots()
-for (name, values), colour in zip(losses.items(), ("#2563a8", "#c2571a"), strict=True):
-    axes.plot(values, color=colour, label=name)
+for (name, values), color in zip(losses.items(), ("#2563a8", "#c2571a"), strict=True):
+    axes.plot(values, color=color, label=name)
 axes.set(title='learning "hello" -> "ohlol"', xlabel="step", ylabel="cross-entropy")
 axes.grid(alpha=0.25)
 axes.legend(frameon=False)

@@ -14,7 +14,9 @@ import numpy as np
 
 from serve.batch.run import run as predict_all
 from serve.batch.sinks import Collect, Job
-from zoo import cards, datasets, registry
+from zoo import datasets, registry
+from zoo.bundle.card import Card
+from zoo.bundle.folder import Bundle
 from zoo.datasets import mnist
 from zoo.errors import UsageError, needs_extra
 from zoo.files import write_atomic
@@ -48,7 +50,7 @@ def demo(out: Path, *, epochs: int = 3, device: str = "auto") -> Path:
     began = time.perf_counter()
     _say(f"1/4  train {MODEL} on 55,000 MNIST images for {epochs} epochs")
     train(MODEL, registry.get(MODEL).recipe.replace(epochs=epochs, teacher=""), run, device=device)
-    card = cards.read(run)
+    card = Bundle.open(run).card
     _say(
         f"2/4  ONNX file written; against torch on {card.parity.samples:,} test images: "
         f"largest difference {card.parity.max_abs_difference:.1e}, "
@@ -90,7 +92,7 @@ def _write_digits(folder: Path) -> dict[str, str]:
 
 def _report(
     out: Path,
-    card: cards.Card,
+    card: Card,
     session: Session,
     rows: list[dict[str, Any]],
     answers: dict[str, str],

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from zoo import cards
+import msgspec
+
+from zoo.bundle.folder import Bundle
 from zoo.errors import UsageError
 
 
@@ -41,8 +43,8 @@ class Options:
     grpc: str = ""
 
 
-def bundles(models: Iterable[str]) -> dict[str, Path]:
-    """Return the bundles by the names they are served under.
+def bundles(models: Iterable[str]) -> dict[str, Bundle]:
+    """Open the bundles, by the names they are served under; each card has that name.
 
     Args:
         models: names or paths; the name is the card's, or another one that stands before it:
@@ -51,17 +53,17 @@ def bundles(models: Iterable[str]) -> dict[str, Path]:
     Raises:
         UsageError: no such bundle, or two with one name. VerificationError: its card is damaged.
     """
-    found: dict[str, Path] = {}
+    opened: dict[str, Bundle] = {}
     for given in models:
         name, equals, rest = given.partition("=")
         if not equals or not re.fullmatch(r"[\w.-]+", name) or Path(given).exists():
             name, rest = "", given
-        bundle = cards.locate(rest)
-        name = name or cards.read(bundle).name
-        if name in found:
+        bundle = Bundle.open(rest)
+        name = name or bundle.card.name
+        if name in opened:
             raise UsageError(
-                f"{found[name]} and {bundle} are both named {name!r}: put another name before one, "
-                f"as in other={rest}"
+                f"{opened[name].path} and {bundle.path} are both named {name!r}: put another name "
+                f"before one, as in other={rest}"
             )
-        found[name] = bundle
-    return found
+        opened[name] = Bundle(bundle.path, msgspec.structs.replace(bundle.card, name=name))
+    return opened

@@ -16,7 +16,7 @@ from msgspec import UNSET, Struct, UnsetType
 from numpy.typing import NDArray
 
 from serve.errors import HttpError
-from zoo.cards import Card
+from zoo.bundle.card import Card
 from zoo.spec import TensorSpec
 from zoo.version import __version__
 
@@ -190,10 +190,10 @@ def _binary_data(binary: bytes, size: Any, tensor: _Input[Any], spec: TensorSpec
 
 def _raw(body: bytes, spec: TensorSpec) -> NDArray[Any]:
     """Read a body that is nothing but the tensor; its size tells the batch."""
-    row = math.prod(int(size) for size in spec.shape[1:]) * np.dtype(spec.dtype).itemsize
+    row = math.prod(spec.row) * np.dtype(spec.dtype).itemsize
     if not body or len(body) % row:
         raise HttpError(400, f"raw request: expected a multiple of {row} bytes, given {len(body)}")
-    shape = (len(body) // row, *(int(size) for size in spec.shape[1:]))
+    shape = (len(body) // row, *spec.row)
     return np.frombuffer(body, np.dtype(spec.dtype).newbyteorder("<")).reshape(shape)
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 import cli
+from zoo.bundle.folder import weights_dir
 from zoo.datasets import mnist
 
 ROOT = Path(__file__).parent.parent
@@ -130,15 +131,13 @@ def broken_copy(tmp_path: Path) -> Path:
     """A copy of the shipped linear bundle, to be damaged."""
     import shutil
 
-    from zoo import cards
-
-    return Path(shutil.copytree(cards.weights_dir() / "linear", tmp_path / "bundle"))
+    return Path(shutil.copytree(weights_dir() / "linear", tmp_path / "bundle"))
 
 
 @pytest.fixture(scope="session")
 def cuda() -> None:
     """Skip, with the reason, where there is no working GPU."""
-    from zoo.runtime.session import cuda_missing
+    from zoo.runtime.providers import cuda_missing
 
     if reason := cuda_missing():
         pytest.skip(f"no GPU: {reason}")

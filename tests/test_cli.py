@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import zoo
-from zoo.runtime.session import cuda_missing
+from zoo.runtime.providers import cuda_missing
 
 Cli = Callable[..., Any]
 COMMANDS = (
@@ -101,7 +101,7 @@ def test_benchmark_measures_and_draws(zoo_cli: Cli) -> None:
 
 def test_unknown_commands_and_options(zoo_cli: Cli) -> None:
     assert zoo_cli("lst").exit_code == 2
-    assert zoo_cli("list", "--colour").exit_code == 2
+    assert zoo_cli("list", "--color").exit_code == 2
     result = zoo_cli("info", "resnt")
     assert result.exit_code == 2
     assert result.stderr.startswith("zoo: unknown model 'resnt'. Did you mean 'resnet'?")
@@ -122,7 +122,7 @@ def test_unknown_commands_and_options(zoo_cli: Cli) -> None:
 def test_cuda_without_a_gpu_ends_with_4(args: tuple[str, ...], zoo_cli: Cli) -> None:
     result = zoo_cli(*args, "--device", "cuda")
     assert result.exit_code == 4
-    assert "device 'cuda' was asked for and is not there: " in result.stderr
+    assert "device 'cuda' is not available: " in result.stderr
     assert not Path("run").exists()
 
 
@@ -132,7 +132,7 @@ def test_debug_shows_the_traceback_and_nothing_else_does(zoo_process: Cli) -> No
         assert "Traceback" in zoo_process(*args).stderr
 
 
-def test_no_colour_off_a_terminal(zoo_process: Cli, digit_folder: Path) -> None:
+def test_no_color_off_a_terminal(zoo_process: Cli, digit_folder: Path) -> None:
     for args in (("list",), ("predict", "cnn", digit_folder), ("--help",), ("info", "x")):
         done = zoo_process(*args)
         assert "\x1b" not in done.stdout + done.stderr

@@ -13,13 +13,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from conftest import ROOT
 from PIL import Image
 
-from zoo import cards
-from zoo.cards import Seeds
-from zoo.errors import UsageError
+from zoo.bundle.card import WEIGHTS, Seeds
+from zoo.bundle.folder import Bundle
+from zoo.bundle.run import LOG, PLAN
 from zoo.training import checkpoint
-from zoo.training.reproduce import summarise
 
 Cli = Callable[..., Any]
 
@@ -43,14 +43,14 @@ def test_compare_shows_what_differs_and_what_came_out(
 ) -> None:
     unfinished = tmp_path / "stopped"
     unfinished.mkdir()
-    lines = (runs[1] / cards.LOG).read_text().splitlines(keepends=True)[:5]
-    (unfinished / cards.LOG).write_text("".join(lines))
-    shutil.copy(runs[1] / cards.PLAN, unfinished)
+    lines = (runs[1] / LOG).read_text().splitlines(keepends=True)[:5]
+    (unfinished / LOG).write_text("".join(lines))
+    shutil.copy(runs[1] / PLAN, unfinished)
     done = zoo_cli("compare", runs[1], runs[2], "logistic", unfinished, "--plot", "c.png")
     assert done.exit_code == 0, done.stderr
     head, *rows = (line.split() for line in done.stdout.splitlines())
     assert head == "run model epochs seed test validation epoch seconds parameters".split()
-    shipped = str(cards.read(cards.locate("logistic")).recipe.seed)
+    shipped = str(Bundle.open("logistic").card.recipe.seed)
     assert [row[1:4] for row in rows] == [
         ["logistic", "30", "1"], ["logistic", "30", "2"], ["logistic", "100", shipped],
         ["logistic", "30", "1"],
@@ -62,7 +62,7 @@ def test_compare_shows_what_differs_and_what_came_out(
         assert min(image.size) > 200
 
     found = json.loads(zoo_cli("compare", runs[1], unfinished, "--json").stdout)
-    card = cards.read(runs[1])
+    card = Bundle.open(runs[1]).card
     assert found[0]["test"] == card.test["accuracy"]
     assert found[0]["validation"] == card.validation["accuracy"]
     assert found[0]["parameters"] == 31
@@ -84,28 +84,35 @@ def test_compare_takes_any_models(zoo_cli: Cli) -> None:
     [
         (("nope",), 2, "unknown model 'nope'"),
         (("linear", "cnn", "--plot", "x.png"), 2, "these runs have: accuracy, r2"),
-        (("torn",), 5, "torn/log.jsonl is no log of a training"),
+        (("torn",), 5, "torn/log.jsonl is not the log of a training"),
     ],
 )
 def test_compare_says_what_it_cannot(
     args: tuple[str, ...], code: int, reason: str, zoo_cli: Cli, runs: dict[int, Path]
 ) -> None:
     shutil.copytree(runs[1], "torn")
-    Path("torn", cards.LOG).write_text('{"epoch": 1}\n')
+    Path("torn", LOG).write_text('{"epoch": 1}\n')
     done = zoo_cli("compare", *args)
     assert done.exit_code == code
     assert reason in done.stderr
     assert not Path("x.png").exists()
 
 
+def ship(*args: object) -> subprocess.CompletedProcess[str]:
+    """Run the maintainers' script of `make weights`."""
+    command = [sys.executable, ROOT / "benchmarks" / "ship.py", *args]
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+
+
 def test_the_seed_that_is_best_on_validation_ships_and_is_reproduced(
     runs: dict[int, Path], zoo_cli: Cli
 ) -> None:
-    done = zoo_cli("ship", *runs.values(), "--to", "shipped")
-    assert done.exit_code == 0, done.stderr
+    done = ship(*runs.values(), "--to", "shipped")
+    assert done.returncode == 0, done.stderr
     assert done.stdout == "shipped\n"
-    card, of_runs = cards.read(Path("shipped")), [cards.read(run) for run in runs.values()]
-    cards.check(Path("shipped"), card)
+    shipped = Bundle.open(Path("shipped"))
+    shipped.check()
+    card, of_runs = shipped.card, [Bundle.open(run).card for run in runs.values()]
     values = tuple(each.test["accuracy"] for each in of_runs)
     assert card.seeds is not None
     assert card.seeds == Seeds(
@@ -126,20 +133,22 @@ def test_the_seed_that_is_best_on_validation_ships_and_is_reproduced(
     assert found["trials"][0]["seed"] == card.recipe.seed
     assert [trial["weights"] for trial in found["trials"]] == ["the same bytes", ""]
     assert all(trial["card"] == trial["measured"] for trial in found["trials"])
-    weights = Path("runs/reproduce", f"logistic-{card.recipe.seed}", cards.WEIGHTS)
-    assert weights.read_bytes() == Path("shipped", cards.WEIGHTS).read_bytes()
+    weights = Path("runs/reproduce", f"logistic-{card.recipe.seed}", WEIGHTS)
+    assert weights.read_bytes() == Path("shipped", WEIGHTS).read_bytes()
 
     # a card that boasts, and weights of another machine: the runs there are taken as they are
-    boasts = cards.replace(card, seeds=None, test={**card.test, "accuracy": 0.999})
-    elsewhere = {**card.files, cards.WEIGHTS: "0" * 64}
+    boasts = msgspec.structs.replace(card, seeds=None, test={**card.test, "accuracy": 0.999})
+    elsewhere = {**card.files, WEIGHTS: "0" * 64}
     training = msgspec.structs.replace(card.training, hardware="abacus")
-    cards.write(Path("shipped"), cards.replace(boasts, files=elsewhere, training=training))
+    Bundle.write(
+        Path("shipped"), msgspec.structs.replace(boasts, files=elsewhere, training=training)
+    )
     done = zoo_cli("reproduce", "shipped")
     assert done.exit_code == 5
     assert "has ended before: taken as it is" in done.stderr
     assert "is not within the published 99.90 %" in done.stderr
     assert "other bytes: hardware abacus, here " in done.stdout
-    cards.write(Path("shipped"), cards.replace(card, files=elsewhere))
+    Bundle.write(Path("shipped"), msgspec.structs.replace(card, files=elsewhere))
     done = zoo_cli("reproduce", "shipped", "--seeds", 1)
     assert done.exit_code == 5
     assert "model.safetensors is not the shipped one's bytes" in done.stderr
@@ -155,12 +164,15 @@ def test_a_folder_with_another_training_is_not_reproduced_into(
 
 
 def test_a_sum_is_of_one_recipe_with_several_seeds(runs: dict[int, Path]) -> None:
-    with pytest.raises(UsageError, match="two or more finished runs, given 1"):
-        summarise([runs[1]])
-    with pytest.raises(UsageError, match="runs of one model and recipe, with another seed each"):
-        summarise([runs[1], runs[1]])
-    with pytest.raises(UsageError, match="runs of one model and recipe"):
-        summarise([runs[2], cards.locate("logistic")])
+    another = "runs of one model and recipe, with another seed each"
+    for given, reason in (
+        ([runs[1]], "two or more finished runs, given 1"),
+        ([runs[1], runs[1]], another),
+        ([runs[2], "logistic"], another),
+    ):
+        done = ship(*given, "--to", "shipped")
+        assert (done.returncode, done.stderr) == (2, f"ship: expected {reason}\n")
+    assert not Path("shipped").exists()
 
 
 def test_tensorboard_gets_each_epoch_once(zoo_process: Cli) -> None:

@@ -16,8 +16,10 @@ import pytest
 import safetensors.torch
 import torch
 
-from zoo import cards, registry
-from zoo.cards import Plan
+from zoo import registry
+from zoo.bundle.card import CARD, WEIGHTS
+from zoo.bundle.folder import weights_dir
+from zoo.bundle.run import Plan, plan
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 from zoo.training import checkpoint, finish, loop
@@ -63,7 +65,7 @@ def child(
 
 
 def weights_alone(run: Path, entry: Any, data: Any, network: Any, *rest: Any) -> None:
-    safetensors.torch.save_file(network.state_dict(), run / cards.WEIGHTS)
+    safetensors.torch.save_file(network.state_dict(), run / WEIGHTS)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +97,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, start: Callable[..., Any]) -
     """The weights of an uninterrupted training."""
     run = tmp_path_factory.mktemp("whole") / "run"
     assert ends(start(run, busy=False)) == 0
-    return (run / cards.WEIGHTS).read_bytes()
+    return (run / WEIGHTS).read_bytes()
 
 
 @pytest.mark.slow
@@ -109,13 +111,13 @@ def test_killed_at_twenty_random_moments(
         time.sleep(draw.uniform(0.05, 0.3))
         process.kill()
         assert ends(process) == -signal.SIGKILL, "it was to be killed before its end"
-        assert not (run / cards.CARD).exists()
+        assert not (run / CARD).exists()
         if checkpoint.exists(run):
             steps.append(checkpoint.load(run)[0].step)
     assert steps == sorted(steps)
     assert steps[-1] > steps[0]
     assert ends(start(run, busy=False)) == 0
-    assert (run / cards.WEIGHTS).read_bytes() == whole
+    assert (run / WEIGHTS).read_bytes() == whole
 
 
 def test_killed_between_any_two_steps_of_a_write(
@@ -137,7 +139,7 @@ def test_killed_between_any_two_steps_of_a_write(
         frozenset({PREVIOUS, new}),
     }
     assert ends(start(run, busy=False)) == 0
-    assert (run / cards.WEIGHTS).read_bytes() == whole
+    assert (run / WEIGHTS).read_bytes() == whole
     assert {path.name for path in run.glob("*checkpoint*")} == {NAME, PREVIOUS}
 
 
@@ -167,7 +169,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "flipped tensor": lambda data: flipped(data, len(data) - 3),
     "empty": lambda data: b"",
     "pickle": lambda data: b"\x80\x04junk",
-    "weights": lambda data: (cards.weights_dir() / "cnn" / cards.WEIGHTS).read_bytes(),
+    "weights": lambda data: (weights_dir() / "cnn" / WEIGHTS).read_bytes(),
     "other model": lambda data: foreign("linear", RECIPE),
     "other recipe": lambda data: foreign("logistic", RECIPE.replace(lr=0.2)),
 }
@@ -185,12 +187,12 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
     (run / NAME).write_bytes(DAMAGES[damage](data))
     assert ends(start(run, busy=False, export=False)) == 0
     first = Path("said").read_text().splitlines()[0]
-    assert first.startswith(f"zoo: {run / NAME} is no whole checkpoint of the zoo: ")
+    assert first.startswith(f"zoo: {run / NAME} is not a complete checkpoint of the zoo: ")
     assert first.endswith("; going on from checkpoint.previous.safetensors")
     if damage == "other recipe":
         assert "it is of another training: lr 0.2, expected 0.1;" in first
-    assert (run / cards.WEIGHTS).read_bytes() == whole
-    assert checkpoint.load(run)[0].step == checkpoint.load(run, cards.plan(run))[0].step > 0
+    assert (run / WEIGHTS).read_bytes() == whole
+    assert checkpoint.load(run)[0].step == checkpoint.load(run, plan(run))[0].step > 0
 
 
 def test_every_byte_of_a_checkpoint_counts(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -202,7 +204,7 @@ def test_every_byte_of_a_checkpoint_counts(run: Path, capsys: pytest.CaptureFixt
         for damaged in (data[:place], flipped(data, place), data[:place] + b"\0" + data[place:]):
             (run / NAME).write_bytes(damaged)
             assert checkpoint.load(run)[0].step == before
-            assert "is no whole checkpoint of the zoo" in capsys.readouterr().err
+            assert "is not a complete checkpoint of the zoo" in capsys.readouterr().err
 
 
 def test_if_neither_is_whole_both_are_named(run: Path, zoo_cli: Callable[..., Any]) -> None:
@@ -212,7 +214,7 @@ def test_if_neither_is_whole_both_are_named(run: Path, zoo_cli: Callable[..., An
     assert done.exit_code == 1
     (line,) = done.stderr.splitlines()
     for name in (NAME, PREVIOUS):
-        assert f"{run / name} is no whole checkpoint of the zoo: " in line
+        assert f"{run / name} is not a complete checkpoint of the zoo: " in line
     (run / PREVIOUS).unlink()
     assert f"{run / PREVIOUS} is missing" in zoo_cli("train", "--resume", run).stderr
 
@@ -240,4 +242,4 @@ def test_a_model_that_has_changed_since_is_refused(
     (run / PREVIOUS).unlink()
     (run / NAME).write_bytes(foreign("linear", RECIPE))
     with pytest.raises(ZooError, match="it is of another training: model linear"):
-        checkpoint.load(run, cards.plan(run))
+        checkpoint.load(run, plan(run))

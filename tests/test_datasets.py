@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zoo import datasets
-from zoo.datasets import idx, mnist, tables
+from zoo.datasets import csv, idx, mnist
 from zoo.errors import DataError, UsageError
 
 CODES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -144,19 +144,19 @@ def test_csv_faults_are_named(tmp_path: Path, text: str, reason: str) -> None:
     path = tmp_path / "t.csv"
     path.write_text(text)
     with pytest.raises(DataError, match=reason):
-        list(tables.rows(path, ["a", "b"]))
+        list(csv.rows(path, ["a", "b"]))
 
 
 def test_csv_takes_a_byte_order_mark_other_columns_and_any_order(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("\ufeffb,x, a\n1,2,3\n\n4,5,6\n", encoding="utf-8")
-    assert list(tables.rows(path, ["a", "b"])) == [["3", "1"], ["6", "4"]]
+    assert list(csv.rows(path, ["a", "b"])) == [["3", "1"], ["6", "4"]]
     path.write_bytes(b"\xff\xfe\x00bad")
     with pytest.raises(DataError, match="not a CSV text file"):
-        list(tables.rows(path, ["a"]))
+        list(csv.rows(path, ["a"]))
 
 
 @pytest.mark.parametrize("text", ["", "tall", "nan", "inf", "1e99", "1,5"])
 def test_numbers_must_be_finite_numbers(text: str) -> None:
     with pytest.raises(DataError, match="column 'bmi': expected a"):
-        tables.numbers([text], ["bmi"])
+        csv.numbers([text], ["bmi"])

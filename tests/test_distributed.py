@@ -18,7 +18,8 @@ from safetensors.numpy import load_file
 from test_train import step_of, wait_for
 
 import zoo
-from zoo import cards
+from zoo.bundle.card import WEIGHTS
+from zoo.bundle.folder import Bundle
 from zoo.errors import UsageError
 from zoo.training import checkpoint
 from zoo.training.distributed import Workers
@@ -27,7 +28,7 @@ ENVIRONMENT = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
 
 
 #: The command line, with a checkpoint after every epoch.
-ZOO = "import cli; from zoo import train; train.CHECKPOINT_EVERY = -1; cli.main()"
+ZOO = "import cli; from zoo.training import loop; loop.CHECKPOINT_EVERY = -1; cli.main()"
 
 
 def torchrun(*args: object, restarts: int = 0) -> subprocess.Popen[str]:
@@ -58,7 +59,7 @@ def worker(process: subprocess.Popen[str], rank: int) -> int:
 
 
 def largest_difference(run: Path, other: Path) -> float:
-    one, two = (load_file(each / cards.WEIGHTS) for each in (run, other))
+    one, two = (load_file(each / WEIGHTS) for each in (run, other))
     assert one.keys() == two.keys()
     return max(float(abs(one[name] - two[name]).max()) for name in one)
 
@@ -72,7 +73,7 @@ def largest_difference(run: Path, other: Path) -> float:
         pytest.param(
             (
                 *("softmax", "--epochs", 1, "--batch-size", 1100, "--set", "teacher="),
-                *("--set", "optimizer=sgd", "--set", "lr=0.02", "--set", "average=0"),
+                *("--set", "optimizer=sgd", "--set", "lr=0.02", "--set", "ema_decay=0"),
             ),
             id="softmax, 50 steps",
         ),
@@ -109,7 +110,7 @@ def test_two_workers_train_the_weights_of_one_process(
     assert largest_difference(Path("run"), Path("alone")) < 1e-6
     steps = [checkpoint.load(Path(run))[0].step for run in ("alone", "run")]
     assert steps[0] == steps[1] == (10 if recipe[0] == "cnn" else 50)
-    cards_found = [cards.read(Path(run)) for run in ("alone", "run")]
+    cards_found = [Bundle.open(Path(run)).card for run in ("alone", "run")]
     assert cards_found[0].test["accuracy"] == pytest.approx(cards_found[1].test["accuracy"], 1e-3)
     assert sum(map(sum, cards_found[1].confusion)) == cards_found[1].dataset.test
     command = cards_found[1].training.command
@@ -151,7 +152,7 @@ def test_a_killed_worker_is_replaced_and_the_training_ends_as_it_would_have(
     assert out == "runs/softmax\n"
     assert said.count("train softmax on cpu x 2 into runs/softmax") == 2
     assert not (run / "../softmax-2").exists()
-    assert (run / cards.WEIGHTS).read_bytes() == (whole / cards.WEIGHTS).read_bytes()
+    assert (run / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
 
 
 @pytest.mark.slow
@@ -167,7 +168,7 @@ def test_a_lost_worker_ends_the_run_with_a_clear_message(whole: Path) -> None:
     assert "zoo train --resume run" in line
     code, out, said = ended(torchrun("train", "--resume", "run"))
     assert (code, out) == (0, "run\n"), said
-    assert (Path("run") / cards.WEIGHTS).read_bytes() == (whole / cards.WEIGHTS).read_bytes()
+    assert (Path("run") / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
 
 
 @pytest.mark.slow
@@ -187,7 +188,7 @@ def test_a_stop_signal_stops_all_workers_at_the_same_step(to: str, whole: Path) 
     if to == "torchrun":
         code, _, said = ended(torchrun("train", "--resume", "run"))
         assert code == 0, said
-        assert (Path("run") / cards.WEIGHTS).read_bytes() == (whole / cards.WEIGHTS).read_bytes()
+        assert (Path("run") / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -220,10 +221,10 @@ def test_shares_are_each_row_once_and_their_weights_the_mean(rows: int, count: i
     assert total / count == pytest.approx(float(losses.mean()))
 
 
-def test_batch_normalisation_needs_one_process_or_cuda() -> None:
+def test_batch_normalization_needs_one_process_or_cuda() -> None:
     network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
     assert Workers(torch.device("cpu")).wrap(network) is network
-    with pytest.raises(UsageError, match="Sequential has batch normalisation"):
+    with pytest.raises(UsageError, match="Sequential has batch normalization"):
         Workers(torch.device("cpu"), 0, 2, alone=False).wrap(network)
 
 

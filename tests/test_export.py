@@ -11,10 +11,12 @@ import torch
 from conftest import unversioned
 
 import zoo
-from zoo import cards
+from zoo.bundle.card import ONNX
+from zoo.bundle.folder import Bundle, weights_dir
 from zoo.datasets import mnist
 from zoo.errors import VerificationError
-from zoo.network.pipeline import Pipeline
+from zoo.export.parity import compare
+from zoo.network.pipeline import Pipeline, run_torch
 
 
 def test_two_processes_export_the_same_bytes(
@@ -30,22 +32,22 @@ def test_two_processes_export_the_same_bytes(
 
 def test_the_default_name_is_the_models(zoo_cli: Callable[..., Any]) -> None:
     assert zoo_cli("export", "linear").stdout == "linear.onnx\n"
-    shipped = cards.weights_dir() / "linear" / cards.ONNX
+    shipped = weights_dir() / "linear" / ONNX
     assert unversioned(Path("linear.onnx").read_bytes()) == unversioned(shipped.read_bytes())
 
 
 def test_a_graph_that_disagrees_is_refused(digits: mnist.Split) -> None:
     card = zoo.card("cnn")
-    graph = (cards.locate("cnn") / cards.ONNX).read_bytes()
+    graph = (Bundle.open("cnn").path / ONNX).read_bytes()
     network = zoo.load("cnn")
     pipeline = Pipeline(network, card.spec, card.task).eval()
     samples = digits.inputs[:2_000]
-    parity = graph.compare(graph, pipeline, samples)
+    parity = compare(graph, run_torch(pipeline, samples), samples)
     assert parity.max_abs_difference <= 1e-4
     with torch.no_grad():
         network.fc.bias[3] += 1e-3
     with pytest.raises(VerificationError, match=r"disagrees with torch.*nothing was written"):
-        graph.compare(graph, pipeline, samples)
+        compare(graph, run_torch(pipeline, samples), samples)
 
 
 def test_a_file_that_cannot_be_written_is_said_so(zoo_cli: Callable[..., Any]) -> None:

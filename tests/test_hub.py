@@ -19,7 +19,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from huggingface_hub import ModelCard
 
-from zoo import cards, hub
+from zoo.bundle.folder import Bundle, shipped
+from zoo.bundle.readme import readme
 
 TOKEN = "hf_test"
 
@@ -198,7 +199,7 @@ def python(stand_in: Hub, tmp_path: Path) -> Run:
     return run
 
 
-PUSH = "from zoo.hub import push; print(push({!r}, 'me/{}'))"
+PUSH = "from zoo.bundle.upload import push; print(push(zoo.Bundle.open({!r}), 'me/{}'))"
 USE = (
     "import numpy as np; s = zoo.Session('hf://me/cnn'); x = np.zeros((2, 28, 28, 1), np.uint8); "
     "print(s.predict(x).labels == zoo.Session('cnn').predict(x).labels, zoo.card('hf://me/cnn') == "
@@ -210,7 +211,7 @@ def test_pushed_then_loaded_back_the_same_bytes(stand_in: Hub, python: Run) -> N
     done = python(PUSH.format("cnn", "cnn"))
     assert done.stdout == f"{stand_in.url}/me/cnn\n"
     (files,) = stand_in.repos["me/cnn"].values()
-    bundle = cards.locate("cnn")
+    bundle = Bundle.open("cnn").path
     for name in ("card.json", "model.onnx", "model.safetensors", "curves.png"):
         assert files[name][0] == (bundle / name).read_bytes()
         assert files[name][1] == name.startswith("model.")
@@ -264,7 +265,7 @@ def test_every_error_is_one_line(stand_in: Hub, python: Run, broken_copy: Path) 
         ("zoo.card('hf://a/b/c')", {},
          "UsageError hf://a/b/c: expected hf://user/repo or hf://user/repo@revision"),
         ("zoo.card('hf://me/empty')", {},
-         "UsageError hf://me/empty is no bundle: card.json is missing"),
+         "UsageError hf://me/empty is not a bundle: card.json is missing"),
         ("zoo.card('hf://me/other')", {"HF_HUB_OFFLINE": "1"},
          "ZooError hf://me/other: not in the cache, and HF_HUB_OFFLINE is set"),
         ("zoo.card('hf://me/other')", nowhere,
@@ -280,7 +281,7 @@ def test_every_error_is_one_line(stand_in: Hub, python: Run, broken_copy: Path) 
         assert out.count("\n") == 1
     (broken_copy / "model.onnx").write_bytes(b"changed")
     out = python(PUSH.format(str(broken_copy), "broken")).stdout
-    assert "model.onnx is not the file its card names" in out
+    assert "model.onnx does not match its card (SHA-256" in out
     assert "me/broken" not in stand_in.repos
 
 
@@ -293,16 +294,16 @@ def test_a_file_changed_in_the_cache_is_found(python: Run, tmp_path: Path) -> No
     assert out.startswith("VerificationError")
 
 
-@pytest.mark.parametrize("name", cards.shipped())
+@pytest.mark.parametrize("name", shipped())
 def test_the_model_card_says_what_the_card_says(name: str) -> None:
-    card = cards.read(cards.locate(name))
-    text = hub.readme(card, f"me/{name}")
+    card = Bundle.open(name).card
+    text = readme(card, f"me/{name}")
     data = ModelCard(text).data
     assert (data.license, data.library_name, data.language) == (
         "apache-2.0", "torch-tutorial-zoo", "en",
     )  # fmt: skip
     found = {result.metric_type: result.metric_value for result in data.eval_results}
-    assert found == {hub._METRICS.get(key, key): value for key, value in card.test.items()}
+    assert found == {"r_squared" if key == "r2" else key: value for key, value in card.test.items()}
     assert {result.task_type for result in data.eval_results} == {data.pipeline_tag}
     assert [result.dataset_type for result in data.eval_results] == data.datasets * len(found)
     assert data.pipeline_tag in (

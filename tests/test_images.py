@@ -92,21 +92,21 @@ def test_other_sizes_are_padded_to_a_square_and_resized(digits: mnist.Split) -> 
     wide = Image.new("RGB", (200, 100), (10, 200, 30))
     found = decode(encoded(wide), COLOUR)
     assert found.shape == (32, 32, 3)
-    assert (found == [10, 200, 30]).all(), "padded with the border's own colour"
+    assert (found == [10, 200, 30]).all(), "padded with the border's own color"
     assert decode(encoded(Image.new("L", (1, 1))), GREY).shape == (28, 28, 1)
 
 
 def test_bad_images_are_told_apart(tmp_path: Path) -> None:
-    grey = Image.new("L", (40, 40), 30)
+    gray = Image.new("L", (40, 40), 30)
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40), np.uint8))
     frames = {"save_all": True, "append_images": [noise], "duration": 100}
     cases = {
         b"": "empty file",
         b"this is no image at all": "not an image in a known format",
         encoded(noise)[:400]: "damaged image",
-        encoded(grey, "GIF", **frames): r"animated \(2 frames\)",
-        encoded(grey, "PNG", **frames): "animated",
-        encoded(grey, "WEBP", **frames): "animated",
+        encoded(gray, "GIF", **frames): r"animated \(2 frames\)",
+        encoded(gray, "PNG", **frames): "animated",
+        encoded(gray, "WEBP", **frames): "animated",
         encoded(Image.new("F", (9, 9)), "TIFF"): "floating-point",
     }
     for data, reason in cases.items():

@@ -45,7 +45,8 @@ def test_predicting_imports_no_torch(digit_folder: Path) -> None:
 
 def test_session_and_evaluation_and_verification_import_no_torch() -> None:
     loaded = modules_after(
-        "import zoo\nfrom zoo.evaluation.verify import verify\nfrom zoo.cards import locate\n"
+        "import zoo; from zoo.evaluation.verify import verify\n"
+        "from zoo.bundle.folder import locate\n"
         "assert not verify(locate('linear')).problem\nzoo.Session('cnn')"
     )
     assert not loaded & HEAVY

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -9,21 +10,22 @@ from torch import nn
 from torch.nn import functional as F
 
 import zoo
-from zoo import cards, datasets
+from zoo import datasets
+from zoo.bundle.card import WEIGHTS
+from zoo.bundle.folder import Bundle, shipped, weights_dir
 from zoo.datasets import mnist
 from zoo.errors import UsageError, VerificationError
-from zoo.evaluation.evaluate import run_torch
 from zoo.models.googlenet import InceptionBlock
 from zoo.models.resnet import ResidualBlock
-from zoo.network.pipeline import Pipeline
+from zoo.network.pipeline import Pipeline, run_torch
 
 
-def normalised(images: np.ndarray) -> torch.Tensor:
+def normalized(images: np.ndarray) -> torch.Tensor:
     """As the notes do it: ToTensor, Normalize((0.1307,), (0.3081,))."""
     return (torch.from_numpy(images).permute(0, 3, 1, 2) / 255 - 0.1307) / 0.3081
 
 
-@pytest.mark.parametrize("name", cards.shipped())
+@pytest.mark.parametrize("name", shipped())
 def test_load_gives_the_trained_network_ready_to_use(name: str) -> None:
     model = zoo.load(name)
     assert isinstance(model, nn.Module)
@@ -31,7 +33,7 @@ def test_load_gives_the_trained_network_ready_to_use(name: str) -> None:
     data = datasets.load(zoo.card(name).dataset.name)
     inputs = data.test.inputs[:500]
     if inputs.ndim == 4:
-        x = normalised(inputs)
+        x = normalized(inputs)
     else:
         x = (torch.from_numpy(inputs) - torch.tensor(data.spec.mean)) / torch.tensor(data.spec.std)
     with torch.no_grad():
@@ -58,7 +60,7 @@ def test_rnn_cell_takes_the_weights_of_rnn_and_gives_the_same_logits(digits: mni
     rnn = zoo.load("rnn")
     cell = zoo.load("rnn_cell", pretrained=False)
     cell.load_state_dict(rnn.state_dict())
-    x = normalised(digits.inputs[:200])
+    x = normalized(digits.inputs[:200])
     with torch.no_grad():
         torch.testing.assert_close(cell(x), rnn(x), rtol=0, atol=1e-5)
 
@@ -119,13 +121,13 @@ def test_weights_of_another_model_are_refused(broken_copy: object) -> None:
     from zoo.files import sha256
 
     bundle = Path(str(broken_copy))
-    other = cards.weights_dir() / "logistic" / cards.WEIGHTS
-    (bundle / cards.WEIGHTS).write_bytes(other.read_bytes())
-    with pytest.raises(VerificationError, match="not the file its card names"):
+    other = weights_dir() / "logistic" / WEIGHTS
+    (bundle / WEIGHTS).write_bytes(other.read_bytes())
+    with pytest.raises(VerificationError, match="does not match its card"):
         zoo.load(bundle)
-    card = cards.read(bundle)
-    files = {**card.files, cards.WEIGHTS: sha256(bundle / cards.WEIGHTS)}
-    cards.write(bundle, cards.replace(card, files=files))
+    card = Bundle.open(bundle).card
+    files = {**card.files, WEIGHTS: sha256(bundle / WEIGHTS)}
+    Bundle.write(bundle, msgspec.structs.replace(card, files=files))
     with pytest.raises(VerificationError, match="do not fit model 'linear'"):
         zoo.load(bundle)
 
@@ -133,5 +135,5 @@ def test_weights_of_another_model_are_refused(broken_copy: object) -> None:
 def test_unknown_names_and_paths() -> None:
     with pytest.raises(UsageError, match=r"unknown model 'resnett'\. Did you mean 'resnet'"):
         zoo.load("resnett")
-    with pytest.raises(UsageError, match=r"\./nowhere is no bundle: expected a folder"):
+    with pytest.raises(UsageError, match=r"\./nowhere is not a bundle: expected a folder"):
         zoo.load("./nowhere")

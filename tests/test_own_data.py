@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -21,7 +22,9 @@ from test_server import Server
 from typer.testing import Result
 
 import zoo
-from zoo import cards, datasets
+from zoo import datasets
+from zoo.bundle.card import WEIGHTS
+from zoo.bundle.folder import Bundle
 from zoo.datasets import Dataset, mnist, torchvision
 from zoo.spec import ImageSpec
 
@@ -29,26 +32,26 @@ Cli = Callable[..., Result]
 COLOURS = {"blue": (40, 60, 220), "green": (30, 200, 60), "红": (220, 50, 40)}
 
 
-def draw(colour: tuple[int, int, int], rng: np.random.Generator) -> Image.Image:
-    """A noisy picture of one colour, of any size and shape."""
+def draw(color: tuple[int, int, int], rng: np.random.Generator) -> Image.Image:
+    """A noisy picture of one color, of any size and shape."""
     height, width = rng.integers(20, 60, 2)
     noise = rng.integers(-40, 40, (height, width, 3))
-    return Image.fromarray((np.array(colour) + noise).clip(0, 255).astype(np.uint8))
+    return Image.fromarray((np.array(color) + noise).clip(0, 255).astype(np.uint8))
 
 
 @pytest.fixture(scope="session")
-def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four class folders: PNG, JPEG, GIF and BMP; RGB, palette, alpha and grey; one bad file."""
+def colors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four class folders: PNG, JPEG, GIF and BMP; RGB, palette, alpha and gray; one bad file."""
     rng = np.random.default_rng(0)
-    root = tmp_path_factory.mktemp("data") / "my colours"
-    for name, colour in COLOURS.items():
+    root = tmp_path_factory.mktemp("data") / "my colors"
+    for name, color in COLOURS.items():
         (root / name).mkdir(parents=True)
         for number in range(60):
             suffix, mode = (("png", "RGB"), ("jpg", "RGB"), ("gif", "P"), ("png", "RGBA"))[
                 number % 4
             ]
-            draw(colour, rng).convert(mode).save(root / name / f"{number:02d}.{suffix}")
-    draw(COLOURS["红"], rng).convert("L").save(root / "红" / "grey.bmp")
+            draw(color, rng).convert(mode).save(root / name / f"{number:02d}.{suffix}")
+    draw(COLOURS["红"], rng).convert("L").save(root / "红" / "gray.bmp")
     (root / "红" / "bad.png").write_bytes(b"nonsense")
     (root / "rare").mkdir()
     draw((250, 250, 250), rng).save(root / "rare" / "only.png")
@@ -56,17 +59,17 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def colour_run(
-    colours: Path, tmp_path_factory: pytest.TempPathFactory, zoo_command: list[str]
+def color_run(
+    colors: Path, tmp_path_factory: pytest.TempPathFactory, zoo_command: list[str]
 ) -> tuple[Path, str]:
     """A cnn trained on them, and what was said."""
     import subprocess
 
-    run = tmp_path_factory.mktemp("runs") / "colours"
+    run = tmp_path_factory.mktemp("runs") / "colors"
     done = subprocess.run(
-        [*zoo_command, "train", "cnn", "--data", colours.name, "--size", "20", "--epochs", "6",
-         "--batch-size", "16", "--set", "average=0", "--out", str(run)],
-        capture_output=True, text=True, timeout=300, check=False, cwd=colours.parent,
+        [*zoo_command, "train", "cnn", "--data", colors.name, "--size", "20", "--epochs", "6",
+         "--batch-size", "16", "--set", "ema_decay=0", "--out", str(run)],
+        capture_output=True, text=True, timeout=300, check=False, cwd=colors.parent,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{run}\n"
@@ -117,9 +120,9 @@ def load(data: object, **recipe: Any) -> Dataset:
 # --- a folder of class folders ---
 
 
-def test_what_is_wrong_with_a_folder_is_said_once(colour_run: tuple[Path, str]) -> None:
-    said = colour_run[1]
-    assert "my colours: 1 of 183 files cannot be read, first " in said
+def test_what_is_wrong_with_a_folder_is_said_once(color_run: tuple[Path, str]) -> None:
+    said = color_run[1]
+    assert "my colors: 1 of 183 files cannot be read, first " in said
     assert "红/bad.png: not an image in a known format" in said
     assert "uneven: 49 images of 'blue' to train on, 1 of 'rare'; --set sampler=" in said
     assert "classes without an image in the validation part: rare" in said
@@ -137,7 +140,7 @@ def test_class_folders_and_files_may_have_names_that_are_no_utf8(tmp_path: Path)
     assert load(tmp_path).labels == (r"\xb9\xb7", r"\xc2\xed")
 
 
-def test_a_rare_class_is_learnt_by_drawing_it_as_often(
+def test_a_rare_class_is_learned_by_drawing_it_as_often(
     tmp_path: Path, digits: mnist.Split, zoo_cli: Cli
 ) -> None:
     threes, eights = (np.flatnonzero(digits.targets == label) for label in (3, 8))
@@ -151,61 +154,59 @@ def test_a_rare_class_is_learnt_by_drawing_it_as_often(
         run = tmp_path / sampler
         done = zoo_cli(
             "train", "cnn", "--data", tmp_path, "--epochs", 4, "--out", run,
-            "--set", f"sampler={sampler}", "--batch-size", 32, "--set", "average=0",
+            "--set", f"sampler={sampler}", "--batch-size", 32, "--set", "ema_decay=0",
         )  # fmt: skip
         assert "--set sampler=balanced" in done.stderr
-        row = cards.read(run).confusion[1]
+        row = Bundle.open(run).card.confusion[1]
         recall[sampler] = row[1] / sum(row)
     assert recall["balanced"] > recall["uniform"] + 0.05
     assert zoo_cli("train", "linear", "--set", "sampler=balanced").exit_code == 2
 
 
-def test_the_network_and_the_card_fit_the_folder(
-    colours: Path, colour_run: tuple[Path, str]
-) -> None:
-    card = zoo.card(colour_run[0])
+def test_the_network_and_the_card_fit_the_folder(colors: Path, color_run: tuple[Path, str]) -> None:
+    card = zoo.card(color_run[0])
     assert card.labels == ("blue", "green", "rare", "红")
     assert isinstance(card.spec, ImageSpec)
     assert (card.spec.channels, card.spec.size, card.spec.background) == (3, 20, "any")
     assert card.test["accuracy"] == 1.0
-    assert (card.dataset.name, card.dataset.counts) == ("my colours", (49, 49, 1, 49))
+    assert (card.dataset.name, card.dataset.counts) == ("my colors", (49, 49, 1, 49))
     assert (card.dataset.train, card.dataset.validation, card.dataset.test) == (148, 16, 18)
-    assert card.recipe.data == str(colours)
-    assert f"zoo train cnn --data '{colours}' --set size=20 --set epochs=6" in card.training.command
+    assert card.recipe.data == str(colors)
+    assert f"zoo train cnn --data '{colors}' --set size=20 --set epochs=6" in card.training.command
     assert (card.recipe.teacher, card.recipe.elastic) == ("", 0)
     assert "digit" not in card.limits
 
 
 def test_what_comes_after_training_finds_the_folder(
-    colours: Path, colour_run: tuple[Path, str], zoo_cli: Cli
+    colors: Path, color_run: tuple[Path, str], zoo_cli: Cli
 ) -> None:
-    run = colour_run[0]
+    run = color_run[0]
     for engine in ("onnx", "torch", "numpy"):
         found = zoo_cli("evaluate", run, "--engine", engine, "--json")
         assert json.loads(found.stdout)["metrics"]["accuracy"] == 1.0, found.stderr
     assert zoo_cli("verify", run).exit_code == 0
-    exported = zoo_cli("export", run, "-o", "colours.onnx")
+    exported = zoo_cli("export", run, "-o", "colors.onnx")
     assert "same top-1 on 18 of 18 test rows" in exported.stderr
-    table = zoo_cli("predict", run, *sorted(colours.glob("*/04.*")), colours / "红" / "01.jpg")
+    table = zoo_cli("predict", run, *sorted(colors.glob("*/04.*")), colors / "红" / "01.jpg")
     assert [line.split()[-2] for line in table.stdout.splitlines()[1:]] == [*COLOURS, "红"]
 
 
-def test_predict_sees_what_training_saw(colours: Path, colour_run: tuple[Path, str]) -> None:
-    data = load(colours, size=20)
+def test_predict_sees_what_training_saw(colors: Path, color_run: tuple[Path, str]) -> None:
+    data = load(colors, size=20)
     seen = np.concatenate([data.train.inputs, data.validation.inputs, data.test.inputs])
     from serve.batch.sources import read
 
-    card = zoo.card(colour_run[0])
-    blocks = [block.inputs for block in read([str(colours)], card.spec)]
+    card = zoo.card(color_run[0])
+    blocks = [block.inputs for block in read([str(colors)], card.spec)]
     rows = sorted(image.tobytes() for image in np.concatenate(blocks))
     assert rows == sorted(image.tobytes() for image in seen)
 
 
 def test_it_is_served_with_its_own_labels(
-    colours: Path, colour_run: tuple[Path, str], zoo_command: list[str]
+    colors: Path, color_run: tuple[Path, str], zoo_command: list[str]
 ) -> None:
-    server = Server(zoo_command, colour_run[0])
-    picture = (colours / "green" / "02.gif").read_bytes()
+    server = Server(zoo_command, color_run[0])
+    picture = (colors / "green" / "02.gif").read_bytes()
     _, _, answer = server.request("POST", "/v1/predict/cnn", picture, Content_Type="image/gif")
     (found,) = json.loads(answer)["predictions"]
     assert found["label"] == "green"
@@ -213,23 +214,23 @@ def test_it_is_served_with_its_own_labels(
     (model,) = json.loads(server.request("GET", "/v1/models")[2])  # what the page shows
     assert model["labels"] == ["blue", "green", "rare", "红"]
     assert model["input"]["shape"] == ["batch", 20, 20, 3]
-    assert model["dataset"] == "my colours"
+    assert model["dataset"] == "my colors"
     assert server.stop()[0] == 0
 
 
 def test_data_that_has_changed_or_gone_is_said_so(
-    colours: Path, colour_run: tuple[Path, str], tmp_path: Path, zoo_cli: Cli
+    colors: Path, color_run: tuple[Path, str], tmp_path: Path, zoo_cli: Cli
 ) -> None:
-    copy = Path(shutil.copytree(colours, tmp_path / "copy"))
-    run = Path(shutil.copytree(colour_run[0], tmp_path / "run"))
-    card = cards.read(run)
-    cards.write(run, cards.replace(card, recipe=card.recipe.replace(data=str(copy))))
+    copy = Path(shutil.copytree(colors, tmp_path / "copy"))
+    run = Path(shutil.copytree(color_run[0], tmp_path / "run"))
+    card = Bundle.open(run).card
+    Bundle.write(run, msgspec.structs.replace(card, recipe=card.recipe.replace(data=str(copy))))
     assert zoo_cli("evaluate", run).exit_code == 0
     (copy / "红" / "00.png").unlink()
     for command in (("evaluate",), ("export",), ("verify",), ("reproduce",)):
         done = zoo_cli(*command, run)
         assert done.exit_code == 5
-        assert "trained on other data named 'my colours'" in done.stderr + done.stdout
+        assert "trained on other data named 'my colors'" in done.stderr + done.stdout
     shutil.rmtree(copy)
     done = zoo_cli("evaluate", run)
     assert done.exit_code == 1
@@ -255,8 +256,8 @@ def test_folders_that_are_split_already_stay_so(tmp_path: Path) -> None:
         load(root)
 
 
-def test_a_folder_is_split_the_same_way_each_time(colours: Path) -> None:
-    one, two = load(colours, seed=1), load(colours, seed=2)
+def test_a_folder_is_split_the_same_way_each_time(colors: Path) -> None:
+    one, two = load(colors, seed=1), load(colors, seed=2)
     assert one.sha256 == two.sha256
     for part in ("train", "validation", "test"):
         a, b = getattr(one, part), getattr(two, part)
@@ -264,20 +265,20 @@ def test_a_folder_is_split_the_same_way_each_time(colours: Path) -> None:
         assert np.array_equal(a.targets, b.targets)
 
 
-def test_grey_images_stay_grey_and_digits_dark(tmp_path: Path, digits: mnist.Split) -> None:
+def test_gray_images_stay_gray_and_digits_dark(tmp_path: Path, digits: mnist.Split) -> None:
     for number in range(40):
-        folder = tmp_path / "grey" / str(digits.targets[number] % 2)
+        folder = tmp_path / "gray" / str(digits.targets[number] % 2)
         folder.mkdir(parents=True, exist_ok=True)
         picture = Image.fromarray(digits.inputs[number, :, :, 0])
         picture.convert("RGB" if number % 2 else "L").save(folder / f"{number}.png")
-    data = load(tmp_path / "grey")
+    data = load(tmp_path / "gray")
     assert isinstance(data.spec, ImageSpec)
     assert (data.spec.channels, data.spec.background) == (1, "dark")
     pixels = data.train.inputs / 255
     assert data.spec.mean == pytest.approx([pixels.mean()])
     assert data.spec.std == pytest.approx([pixels.std()])
-    Image.new("L", (9, 9), 240).save(tmp_path / "grey" / "0" / "light.png")
-    lighter = load(tmp_path / "grey").spec
+    Image.new("L", (9, 9), 240).save(tmp_path / "gray" / "0" / "light.png")
+    lighter = load(tmp_path / "gray").spec
     assert isinstance(lighter, ImageSpec)
     assert lighter.background == "any"
 
@@ -377,7 +378,7 @@ def test_a_stopped_training_goes_on_from_elsewhere(
     monkeypatch.chdir("/")
     done = zoo_cli("train", "--resume", tmp_path / "stopped")
     assert done.exit_code == 0, done.stderr
-    weights = [(tmp_path / run / cards.WEIGHTS).read_bytes() for run in ("whole", "stopped")]
+    weights = [(tmp_path / run / WEIGHTS).read_bytes() for run in ("whole", "stopped")]
     assert weights[0] == weights[1]
     (idx_folder / "labels.txt").write_text("")
     labels = idx_folder / "train-labels-idx1-ubyte"
@@ -388,12 +389,12 @@ def test_a_stopped_training_goes_on_from_elsewhere(
 
 
 def test_pretrained_weights_are_taken_where_they_fit(
-    colours: Path, idx_folder: Path, zoo_cli: Cli
+    colors: Path, idx_folder: Path, zoo_cli: Cli
 ) -> None:
     words = ("train", "cnn", "--init", "pretrained", "--epochs", 1, "--set", "lr=0", "--out")
-    done = zoo_cli(*words, "colours", "--data", colours)
+    done = zoo_cli(*words, "colors", "--data", colors)
     assert "weights of 'cnn' taken, fresh: conv1.weight, fc.weight, fc.bias" in done.stderr
-    known, fine = zoo.load("cnn").state_dict(), zoo.load("colours").state_dict()
+    known, fine = zoo.load("cnn").state_dict(), zoo.load("colors").state_dict()
     assert torch.equal(fine["conv2.weight"], known["conv2.weight"])
     assert fine["conv1.weight"].shape == (10, 3, 5, 5)
     done = zoo_cli(*words, "digits", "--data", idx_folder)

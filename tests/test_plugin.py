@@ -15,7 +15,8 @@ import pytest
 from conftest import ROOT
 from test_registry import NEW_MODEL
 
-from zoo import Session, cards
+from zoo import Session
+from zoo.bundle.folder import Bundle
 
 PROJECT = """
 [build-system]
@@ -61,7 +62,7 @@ def test_an_installed_package_brings_a_model(
     assert "tiny" in listed.stdout, listed.stderr
     trained = zoo_process("train", "tiny", "--epochs", 1, "--out", "run", PYTHONPATH=path)
     assert (trained.returncode, trained.stdout) == (0, "run\n"), trained.stderr
-    card = cards.read(Path("run"))
+    card = Bundle.open(Path("run")).card
     assert (card.name, card.parameters) == ("tiny", 25_450)
     assert card.test["accuracy"] > 0.9
 

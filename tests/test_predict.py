@@ -144,7 +144,7 @@ def test_top_in_the_table(zoo_cli: Cli, digit_folder: Path) -> None:
     assert sum(map(float, row.split()[2::2])) == pytest.approx(1, abs=1e-3)
 
 
-def test_dark_on_light_digits_are_recognised(
+def test_dark_on_light_digits_are_recognized(
     zoo_cli: Cli, tmp_path: Path, digits: mnist.Split
 ) -> None:
     for number in range(20):

@@ -26,7 +26,8 @@ from conftest import ROOT
 from PIL import Image
 from test_imports import HEAVY, modules_after
 
-from zoo import cards
+from zoo.bundle.card import ONNX
+from zoo.bundle.folder import shipped, weights_dir
 from zoo.datasets import mnist, tables
 
 Cli = Callable[..., Any]
@@ -161,12 +162,12 @@ def test_what_goes_wrong_in_a_worker_is_told_as_locally(
     done = zoo_process("predict", "cnn", digit_folder, *there, "--device", "cuda")
     assert (done.returncode, done.stdout) == (4, "")
     assert "device 'cuda' was asked for: the cluster has no GPU" in done.stderr
-    bundle = Path(shutil.copytree(cards.weights_dir() / "cnn", "damaged"))
-    with (bundle / cards.ONNX).open("ab") as file:
+    bundle = Path(shutil.copytree(weights_dir() / "cnn", "damaged"))
+    with (bundle / ONNX).open("ab") as file:
         file.write(b"x")
     done = zoo_process("predict", bundle, digit_folder, *there)
     assert (done.returncode, done.stdout) == (5, "")
-    assert "is not the file its card names" in done.stderr
+    assert "does not match its card (SHA-256" in done.stderr
 
 
 @pytest.mark.slow
@@ -235,7 +236,7 @@ def test_the_manifest_holds_together() -> None:
     assert (manifest["apiVersion"], manifest["kind"]) == ("ray.io/v1", "RayService")
     (application,) = yaml.safe_load(manifest["spec"]["serveConfigV2"])["applications"]
     assert application["import_path"] == "serve.ray.app:app"
-    assert set(application["args"]["models"].split(",")) <= set(cards.shipped())
+    assert set(application["args"]["models"].split(",")) <= set(shipped())
     cluster = manifest["spec"]["rayClusterConfig"]
     groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
     images = [each["template"]["spec"]["containers"][0]["image"] for each in groups]

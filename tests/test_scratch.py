@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -20,8 +21,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 import zoo
-from zoo import cards, datasets, registry, scratch
-from zoo.network.pipeline import Normalise, channels_first
+from zoo import datasets, registry, scratch
+from zoo.bundle.card import WEIGHTS
+from zoo.bundle.folder import Bundle, shipped
+from zoo.network.pipeline import Normalize, channels_first
 from zoo.network.pipeline import Pipeline as TorchPipeline
 
 Array = NDArray[Any]
@@ -462,7 +465,7 @@ def test_a_step_of_muon_is_equally_long_in_all_directions() -> None:
         assert lengths.max() < 1.3
 
 
-NAMES = cards.shipped()
+NAMES = shipped()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -490,14 +493,14 @@ def test_networks_have_the_gradients_of_the_torch_models(name: str) -> None:
     beside(network, peer, normal(0, np.float64, *shape))
 
 
-def test_the_pipeline_normalises_as_the_torch_pipeline_does(digits: datasets.Split) -> None:
+def test_the_pipeline_normalizes_as_the_torch_pipeline_does(digits: datasets.Split) -> None:
     for name in ("cnn", "logistic"):
         card = zoo.card(name)
         inputs = datasets.load(card.dataset.name).test.inputs[:100]
         given = torch.from_numpy(inputs)
         x = channels_first(given) if name == "cnn" else given
         pipeline = scratch.Pipeline(scratch.build(name), card.spec, card.task)
-        np.testing.assert_array_equal(pipeline.normalise(inputs), Normalise(card.spec)(x).numpy())
+        np.testing.assert_array_equal(pipeline.normalize(inputs), Normalize(card.spec)(x).numpy())
         whole = TorchPipeline(zoo.load(name), card.spec, card.task).eval()
         for ours, theirs in zip(pipeline(inputs), whole(given), strict=True):
             agree(ours, theirs, 1e-5)
@@ -507,7 +510,7 @@ def test_a_network_learns(digits: datasets.Split) -> None:
     card = zoo.card("cnn")
     network = scratch.build("cnn", pretrained=False, seed=0)
     network.train()
-    x = scratch.Pipeline(network, card.spec, card.task).normalise(digits.inputs[:2000])
+    x = scratch.Pipeline(network, card.spec, card.task).normalize(digits.inputs[:2000])
     criterion, optimizer = scratch.CrossEntropyLoss(), scratch.SGD(network.parameters(), 0.05, 0.9)
     for at in [*range(0, 2000, 100)] * 3:
         optimizer.zero_grad()
@@ -561,14 +564,14 @@ def test_errors_of_states_and_bundles(tmp_path: Path) -> None:
         scratch.build("resnett")
     with pytest.raises(zoo.UsageError, match="unknown network by hand"):
         scratch.make("mlp", zoo.card("cnn").spec, "classification", 10)
-    bundle = Path(shutil.copytree(cards.locate("linear"), tmp_path / "bundle"))
+    bundle = Path(shutil.copytree(Bundle.open("linear").path, tmp_path / "bundle"))
     assert (scratch.build(bundle)(np.zeros((1, 10), np.float32)) != 0).all()
-    other = (cards.locate("logistic") / cards.WEIGHTS).read_bytes()
-    (bundle / cards.WEIGHTS).write_bytes(other)
-    with pytest.raises(zoo.VerificationError, match="is not the file its card names"):
+    other = (Bundle.open("logistic").path / WEIGHTS).read_bytes()
+    (bundle / WEIGHTS).write_bytes(other)
+    with pytest.raises(zoo.VerificationError, match="does not match its card"):
         scratch.build(bundle)
-    card = cards.read(cards.locate("logistic"))
-    cards.write(bundle, cards.replace(cards.read(bundle), files=card.files))
+    card = Bundle.open("logistic").card
+    Bundle.write(bundle, msgspec.structs.replace(Bundle.open(bundle).card, files=card.files))
     with pytest.raises(zoo.VerificationError, match=r"linear.weight: expected \[1, 10\]"):
         scratch.build(bundle)
 

@@ -26,9 +26,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from zoo import Session, cards
+from zoo import Session
+from zoo.bundle.card import parse
+from zoo.bundle.folder import Bundle, shipped
 from zoo.datasets import mnist
-from zoo.runtime.session import cuda_missing
+from zoo.runtime.providers import cuda_missing
 
 INFER = "/v2/models/cnn/infer"
 
@@ -382,13 +384,13 @@ def test_the_openapi_document_is_kept(server: Server, tmp_path: Path) -> None:
 
 def test_documents_and_cards(server: Server) -> None:
     models = json.loads(server.request("GET", "/v1/models")[2])
-    assert [model["name"] for model in models] == cards.shipped()
+    assert [model["name"] for model in models] == shipped()
     for model in models:
         for picture in model["pictures"]:
             status, headers, data = server.request("GET", f"/{picture}")
             assert (status, headers["content-type"], data[:4]) == (200, "image/png", b"\x89PNG")
     card = server.request("GET", "/v1/models/cnn")[2]
-    assert cards.parse(card, "served") == cards.read(cards.locate("cnn"))
+    assert parse(card, "served") == Bundle.open("cnn").card
     docs = server.request("GET", "/docs")[2].decode()
     assert "/v2/models/{model}/infer" in docs
     for page in ("/", "/docs"):
@@ -565,7 +567,7 @@ def test_a_device_that_is_not_there_ends_the_server(
     assert done.returncode == 4
     assert done.stdout == "", "no address where nothing answers"
     (line,) = done.stderr.splitlines()
-    assert line.startswith("zoo: device 'cuda' was asked for and is not there: ")
+    assert line.startswith("zoo: device 'cuda' is not available: ")
 
 
 def test_a_taken_port_is_said_so(server: Server, zoo_process: Callable[..., Any]) -> None:
@@ -577,7 +579,7 @@ def test_a_taken_port_is_said_so(server: Server, zoo_process: Callable[..., Any]
 def test_a_bundle_can_have_another_name(
     start: Callable[..., Server], zoo_cli: Callable[..., Any], digits: mnist.Split
 ) -> None:
-    bundle = cards.locate("cnn")
+    bundle = Bundle.open("cnn").path
     refused = zoo_cli("serve", "cnn", bundle)
     assert refused.exit_code == 2
     assert "are both named 'cnn': put another name before one" in refused.stderr

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo import cards
+from zoo.bundle.card import ONNX
+from zoo.bundle.folder import Bundle
 from zoo.datasets import mnist
 from zoo.errors import DataError, DeviceError, UsageError, ZooError
 from zoo.runtime.cuda import Runner
-from zoo.runtime.session import cpu_session, cuda_missing
+from zoo.runtime.providers import cpu_session, cuda_missing
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def test_any_batch_size(session: zoo.Session, batch: int, digits: mnist.Split) -
         np.testing.assert_allclose(found.probabilities[:20], one, atol=1e-5)
 
 
-def test_grey_images_need_no_channel_axis(session: zoo.Session, digits: mnist.Split) -> None:
+def test_gray_images_need_no_channel_axis(session: zoo.Session, digits: mnist.Split) -> None:
     with_axis = session.predict(digits.inputs[:5]).probabilities
     np.testing.assert_array_equal(
         session.predict(digits.inputs[:5, :, :, 0]).probabilities, with_axis
@@ -77,14 +78,14 @@ def test_devices() -> None:
 
 @pytest.mark.skipif(cuda_missing() is None, reason="there is a GPU here")
 def test_cuda_without_a_gpu_is_an_error_and_never_the_cpu() -> None:
-    with pytest.raises(DeviceError, match="'cuda' was asked for and is not there: "):
+    with pytest.raises(DeviceError, match="'cuda' is not available: "):
         zoo.Session("cnn", device="cuda")
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3, 64, 100, 4096, 4097, 10_000])
 def test_the_gpus_buffers_give_the_same_answers(rows: int, digits: mnist.Split) -> None:
     card = zoo.card("softmax")
-    graph = (cards.locate("softmax") / cards.ONNX).read_bytes()
+    graph = (Bundle.open("softmax").path / ONNX).read_bytes()
     runner = Runner(cpu_session(graph), card.inputs[0], card.outputs, place="cpu")
     expected = zoo.Session("softmax", device="cpu").run(digits.inputs[:rows])
     for _ in range(3):  # the buffers are used again

@@ -15,9 +15,11 @@ from conftest import labels, rows_of
 from test_train import start, step_of, wait_for
 
 import zoo
-from zoo import cards, datasets, registry
+from zoo import datasets, registry
+from zoo.bundle.card import WEIGHTS
+from zoo.bundle.folder import Bundle
 from zoo.errors import UsageError
-from zoo.network.pipeline import Normalise, channels_first
+from zoo.network.pipeline import Normalize, channels_first
 from zoo.recipe import Recipe
 from zoo.training.step import step
 
@@ -43,7 +45,7 @@ def test_ten_steps_by_hand_are_those_of_torch(name: str, optimizer: str) -> None
             if x.ndim == 4:
                 x = channels_first(x)
             y = torch.from_numpy(data.train.targets[at * 20 : at * 20 + 20])
-            losses[engine].append(float(take(Normalise(data.spec)(x), y, 1e-4 * (at + 1))))
+            losses[engine].append(float(take(Normalize(data.spec)(x), y, 1e-4 * (at + 1))))
         weights[engine] = torch.cat([p.detach().flatten() for p in network.parameters()]).numpy()
     np.testing.assert_allclose(losses["numpy"], losses["torch"], rtol=1e-3)
     # AdamW takes the sign of gradients near 0, where rounding decides: not each weight is equal.
@@ -59,7 +61,7 @@ def test_a_training_by_hand_ends_as_a_bundle(tmp_path: Path, zoo_process: Proces
         "train", "softmax", "--engine", "numpy", "--epochs", 1, "--set", "teacher=", "--out", run
     )
     assert done.returncode == 0, done.stderr
-    card = cards.read(run)
+    card = Bundle.open(run).card
     assert card.recipe.engine == "numpy"
     assert card.test["accuracy"] > 0.95
     images = datasets.load("mnist").test.inputs[:500]
@@ -95,7 +97,7 @@ def test_a_training_by_hand_that_was_stopped_ends_with_the_same_bytes(
     assert step_of(parts) > 0
     done = zoo_process("train", "--resume", parts)
     assert done.returncode == 0, done.stderr
-    assert (whole / cards.WEIGHTS).read_bytes() == (parts / cards.WEIGHTS).read_bytes()
+    assert (whole / WEIGHTS).read_bytes() == (parts / WEIGHTS).read_bytes()
 
 
 def test_evaluate_and_predict_by_hand(zoo_cli: Callable[..., object], digit_folder: Path) -> None:

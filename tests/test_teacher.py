@@ -12,18 +12,20 @@ import torch
 from torch.nn import functional as F
 
 import zoo
-from zoo import cards, datasets, registry
+from zoo import datasets, registry
+from zoo.bundle.card import CARD, WEIGHTS
+from zoo.bundle.folder import Bundle
 from zoo.recipe import Recipe
 from zoo.training import checkpoint
 from zoo.training.step import step
 
-QUICK = ("--epochs", "1", "--batch-size", "500", "--set", "average=0")
+QUICK = ("--epochs", "1", "--batch-size", "500", "--set", "ema_decay=0")
 
 
 def test_the_loss_is_a_mix_of_labels_and_teacher() -> None:
     data = datasets.load("mnist")
     x, y = torch.randn(8, 1, 28, 28), torch.arange(8)
-    recipe = Recipe(epochs=1, teacher="cnn", temperature=3.0, distillation=0.25)
+    recipe = Recipe(epochs=1, teacher="cnn", temperature=3.0, alpha=0.25)
     network = registry.get("softmax").build(data.spec, 10)
     with torch.no_grad():
         ours, known = network(x), zoo.load("cnn")(x)
@@ -41,7 +43,7 @@ def test_the_card_names_the_teachers_weights(tmp_path: Path, zoo_cli: Callable[.
     )
     assert done.exit_code == 0, done.stderr
     card = zoo.card(run)
-    assert card.training.teacher == zoo.card("cnn").files[cards.WEIGHTS]
+    assert card.training.teacher == zoo.card("cnn").files[WEIGHTS]
     assert "--set teacher=cnn" in card.training.command
     assert "--set precision=bf16" in card.training.command
     assert card.test["accuracy"] > 0.9
@@ -52,15 +54,15 @@ def test_a_resumed_training_has_the_teacher_it_began_with(
     tmp_path: Path, zoo_cli: Callable[..., Any]
 ) -> None:
     own = tmp_path / "teacher"
-    shutil.copytree(cards.locate("cnn"), own)
+    shutil.copytree(Bundle.open("cnn").path, own)
     run, options = tmp_path / "run", ("--set", f"teacher={own}", "--set", "epochs=1")
     assert zoo_cli("train", "cnn", *QUICK, *options, "--out", run).exit_code == 0
-    assert checkpoint.load(run)[0].teacher == zoo.card("cnn").files[cards.WEIGHTS]
-    for name in (cards.WEIGHTS, cards.CARD):
-        shutil.copyfile(cards.locate("resnet") / name, own / name)
+    assert checkpoint.load(run)[0].teacher == zoo.card("cnn").files[WEIGHTS]
+    for name in (WEIGHTS, CARD):
+        shutil.copyfile(Bundle.open("resnet").path / name, own / name)
     done = zoo_cli("train", "--resume", run)
     assert done.exit_code == 2
-    assert "train anew" in done.stderr
+    assert "start a new run" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

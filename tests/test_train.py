@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 import cli
 import zoo
-from zoo import cards
+from zoo.bundle.card import CARD, ONNX, WEIGHTS
+from zoo.bundle.folder import Bundle, weights_dir
 from zoo.training import checkpoint
 
 SHORT = ("--epochs", "2", "--batch-size", "500", "--set", "teacher=")
@@ -31,7 +32,7 @@ def test_a_run_is_a_whole_bundle(quick_run: Path) -> None:
         "recipe.json", "checkpoint.safetensors", "checkpoint.previous.safetensors",
     }  # fmt: skip
     card = zoo.card(quick_run)
-    cards.check(quick_run, card)
+    Bundle.open(quick_run).check()
     assert card.test["accuracy"] > 0.93
     assert card.training.command == (
         "zoo train cnn --set epochs=1 --set batch_size=256 --set teacher="
@@ -111,7 +112,7 @@ def test_a_stopped_and_resumed_training_ends_with_the_same_bytes(
     time.sleep(0.7)  # somewhere in the first epochs
     process.send_signal(stop)
     _, said = process.communicate(timeout=60)
-    assert not (run / cards.CARD).exists(), "it was to be stopped before its end"
+    assert not (run / CARD).exists(), "it was to be stopped before its end"
     assert "Traceback" not in said
     if stop is signal.SIGKILL:
         assert process.returncode == -signal.SIGKILL
@@ -144,19 +145,19 @@ def test_resuming_a_finished_run_makes_its_bundle_again(
     whole: Path, zoo_cli: Callable[..., Any], tmp_path: Path
 ) -> None:
     run = Path(shutil.copytree(whole, tmp_path / "run"))
-    (run / cards.CARD).unlink()
-    (run / cards.ONNX).unlink()
+    (run / CARD).unlink()
+    (run / ONNX).unlink()
     assert zoo_cli("train", "--resume", run).exit_code == 0
-    assert (run / cards.ONNX).read_bytes() == (whole / cards.ONNX).read_bytes()
+    assert (run / ONNX).read_bytes() == (whole / ONNX).read_bytes()
     assert zoo.card(run).test == zoo.card(whole).test
 
 
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda data: data[: len(data) // 2], "is no whole checkpoint"),
-        (lambda data: b"", "is no whole checkpoint"),
-        (lambda data: b"\x80\x04junk", "is no whole checkpoint"),
+        (lambda data: data[: len(data) // 2], "is not a complete checkpoint"),
+        (lambda data: b"", "is not a complete checkpoint"),
+        (lambda data: b"\x80\x04junk", "is not a complete checkpoint"),
     ],
 )
 def test_damaged_checkpoints_are_refused_by_name(
@@ -173,11 +174,11 @@ def test_damaged_checkpoints_are_refused_by_name(
 def test_a_foreign_safetensors_file_is_no_checkpoint(
     tmp_path: Path, zoo_cli: Callable[..., Any]
 ) -> None:
-    source = cards.weights_dir() / "cnn" / cards.WEIGHTS
+    source = weights_dir() / "cnn" / WEIGHTS
     (tmp_path / checkpoint.NAME).write_bytes(source.read_bytes())
     result = zoo_cli("train", "--resume", tmp_path)
     assert result.exit_code == 1
-    assert "is no whole checkpoint of the zoo" in result.stderr
+    assert "is not a complete checkpoint of the zoo" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -237,12 +238,12 @@ def test_without_out_a_free_folder_is_taken(zoo_cli: Callable[..., Any]) -> None
 
 def test_every_recipe_option_trains(zoo_cli: Callable[..., Any]) -> None:
     result = zoo_cli(
-        "train", "logistic", "--out", "run", "--set", "optimizer=adamw", "--set", "average=0.9",
+        "train", "logistic", "--out", "run", "--set", "optimizer=adamw", "--set", "ema_decay=0.9",
         "--set", "schedule=onecycle", "--set", "clip_norm=1", "--set", "keep=last", "--lr", "0.05",
         "--epochs", "20",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     card = zoo.card("run")
-    assert (card.recipe.average, card.recipe.keep, card.training.epoch) == (0.9, "last", 20)
+    assert (card.recipe.ema_decay, card.recipe.keep, card.training.epoch) == (0.9, "last", 20)
     assert card.test["accuracy"] > 0.9
     assert "--set optimizer=adamw" in card.training.command

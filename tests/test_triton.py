@@ -22,7 +22,8 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 import zoo
-from zoo import cards, triton
+from zoo.bundle import triton
+from zoo.bundle.folder import Bundle, shipped
 from zoo.errors import UsageError, VerificationError
 
 DEPLOY = ROOT / "deploy"
@@ -38,8 +39,8 @@ def read(model: Path) -> Any:
 
 def test_the_repository_fits_the_onnx_files(tmp_path: Path) -> None:
     for kind in ("cpu", "gpu"):
-        written = triton.repository(cards.shipped(), tmp_path / kind, kind=kind)
-        assert [path.name for path in written] == cards.shipped()
+        written = triton.repository(map(Bundle.open, shipped()), tmp_path / kind, kind=kind)
+        assert [path.name for path in written] == shipped()
         for model in written:
             config = read(model)
             graph = onnx.load(model / "1" / "model.onnx").graph
@@ -56,7 +57,7 @@ def test_the_repository_fits_the_onnx_files(tmp_path: Path) -> None:
                     batch, *dims = tensor.type.tensor_type.shape.dim
                     assert batch.dim_param == "batch"
                     assert list(mine.dims) == [dim.dim_value for dim in dims]
-            labels = cards.read(cards.locate(model.name)).labels
+            labels = Bundle.open(model.name).card.labels
             named = {output.name: output.label_filename for output in config.output}
             assert named.get("probabilities", "") == ("labels.txt" if labels else "")
             lines = (model / "labels.txt").read_text().splitlines() if labels else []
@@ -75,10 +76,10 @@ def test_a_damaged_bundle_and_an_unknown_kind_are_refused(
     broken_copy: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=r"unknown kind 'gpus'\. Did you mean 'gpu'"):
-        triton.repository(["cnn"], tmp_path, kind="gpus")
+        triton.repository([Bundle.open("cnn")], tmp_path, kind="gpus")
     (broken_copy / "model.onnx").write_bytes(b"")
-    with pytest.raises(VerificationError, match="is not the file its card names"):
-        triton.repository([broken_copy], tmp_path / "models")
+    with pytest.raises(VerificationError, match="does not match its card"):
+        triton.repository([Bundle.open(broken_copy)], tmp_path / "models")
     assert not (tmp_path / "models").exists()
 
 
@@ -90,7 +91,7 @@ def serve_options(args: list[str], zoo_cli: Callable[..., Any]) -> None:
     """What a container is started with is what `zoo serve` knows."""
     assert args[0] == "serve"
     names = itertools.takewhile(lambda word: not word.startswith("-"), args[1:])
-    assert set(names) <= set(cards.shipped())
+    assert set(names) <= set(shipped())
     parsed = zoo_cli(*args, "--help")  # an unknown option is told before the help
     assert parsed.exit_code == 0, parsed.stderr
 
@@ -175,7 +176,7 @@ def hubconf() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", cards.shipped())
+@pytest.mark.parametrize("name", shipped())
 def test_torch_hub_loads_every_model(name: str) -> None:
     model = torch.hub.load(str(ROOT), name, source="local")
     expected = zoo.load(name).state_dict()

@@ -19,22 +19,24 @@ from conftest import unversioned
 from onnx.reference import ReferenceEvaluator
 
 import zoo
-from zoo import cards, datasets
+from zoo import datasets
+from zoo.bundle.card import ONNX, WEIGHTS
+from zoo.bundle.folder import Bundle, shipped
 from zoo.errors import UsageError, VerificationError
 from zoo.evaluation import metrics
 from zoo.evaluation.evaluate import evaluate
 from zoo.evaluation.verify import verify
-from zoo.export import graph, vectors
-from zoo.export.graph import Made, export_bundle, make
-from zoo.export.precision import Variant
-from zoo.runtime.session import cpu_session
+from zoo.export import parity, vectors
+from zoo.export.bundle import Made, export_bundle, make
+from zoo.export.variant import Variant
+from zoo.runtime.providers import cpu_session
 
-IMAGES = [name for name in cards.shipped() if zoo.card(name).dataset.name == "mnist"]
+IMAGES = [name for name in shipped() if zoo.card(name).dataset.name == "mnist"]
 
 
 @lru_cache
 def made(name: str, precision: str) -> Made:
-    return make(cards.locate(name), Variant(precision=precision))
+    return make(Bundle.open(name), Variant(precision=precision))
 
 
 def opened(graph: bytes) -> tuple[ort.InferenceSession, dict[str, Any]]:
@@ -56,12 +58,12 @@ def outputs(session: ort.InferenceSession, inputs: np.ndarray, size: int = 256) 
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-@pytest.mark.parametrize("name", cards.shipped())
+@pytest.mark.parametrize("name", shipped())
 def test_every_model_holds_its_tolerance_on_the_whole_test_set(name: str, precision: str) -> None:
     card = zoo.card(name)
     test = datasets.load(card.dataset.name).test
     session, meta = opened(made(name, precision).graph)
-    shipped = cpu_session((cards.locate(name) / cards.ONNX).read_bytes())
+    shipped = cpu_session((Bundle.open(name).path / ONNX).read_bytes())
     assert ports(session) == ports(shipped)
     found = outputs(session, test.inputs)
     measured = metrics.measure(card.task, found, test.targets)
@@ -72,14 +74,14 @@ def test_every_model_holds_its_tolerance_on_the_whole_test_set(name: str, precis
     assert 0.998 * len(found) <= meta["measured"]["same_top1"] <= len(found)
     assert meta["variant"]["precision"] == precision
     assert (meta["labels"], meta["task"]) == (list(card.labels), card.task)
-    assert meta["weights_sha256"] == card.files[cards.WEIGHTS]
+    assert meta["weights_sha256"] == card.files[WEIGHTS]
     if card.task != "classification":
         assert difference <= 0.01 * np.abs(found).max()
 
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_the_files_are_smaller_and_hold_the_numbers_they_name(name: str) -> None:
-    size = (cards.locate(name) / cards.ONNX).stat().st_size
+    size = (Bundle.open(name).path / ONNX).stat().st_size
     half, int8 = (onnx.load_from_string(made(name, each).graph) for each in ("fp16", "int8"))
     assert half.ByteSize() < (0.51 if name == "softmax" else 0.65) * size
     assert int8.ByteSize() < (0.35 if name == "softmax" else 0.9) * size
@@ -91,13 +93,13 @@ def test_the_files_are_smaller_and_hold_the_numbers_they_name(name: str) -> None
 
 
 @pytest.mark.parametrize(("name", "precision"), [("cnn", "int8"), ("logistic", "fp32")])
-def test_without_preprocessing_the_caller_normalises(name: str, precision: str) -> None:
+def test_without_preprocessing_the_caller_normalizes(name: str, precision: str) -> None:
     whole = made(name, precision)
     session, meta = opened(
-        make(cards.locate(name), Variant(precision=precision, preprocess="none")).graph
+        make(Bundle.open(name), Variant(precision=precision, preprocess="none")).graph
     )
     rows = whole.samples[:50]
-    said = meta["normalise"]
+    said = meta["normalize"]
     x = (rows / said["divide_by"] - said["mean"]) / said["std"]
     x = (x.transpose(0, 3, 1, 2) if x.ndim == 4 else x).astype(np.float32)
     port = session.get_inputs()[0]
@@ -111,7 +113,7 @@ def test_without_preprocessing_the_caller_normalises(name: str, precision: str) 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_a_fixed_batch_is_in_every_shape(precision: str) -> None:
-    fixed = make(cards.locate("cnn"), Variant(precision=precision, batch=3))
+    fixed = make(Bundle.open("cnn"), Variant(precision=precision, batch=3))
     session = cpu_session(fixed.graph)
     shapes = [shape for _, _, shape in ports(session)]
     assert shapes == [[3, 28, 28, 1], [3, 10], [3, 10]]
@@ -136,7 +138,7 @@ def test_a_fixed_batch_is_in_every_shape(precision: str) -> None:
 )
 def test_the_opset_is_the_one_asked_for(name: str, precision: str, opset: int) -> None:
     model = onnx.load_from_string(
-        make(cards.locate(name), Variant(precision=precision, opset=opset)).graph
+        make(Bundle.open(name), Variant(precision=precision, opset=opset)).graph
     )
     assert [(one.domain, one.version) for one in model.opset_import] == [("", opset)]
 
@@ -149,12 +151,12 @@ def test_the_opset_is_the_one_asked_for(name: str, precision: str, opset: int) -
         ({"opset": 14}, "opset 14: expected 15 to 26"),
         ({"opset": 27}, "opset 27: expected 15 to 26"),
         ({"batch": 0}, "batch 0: expected 1 or more"),
-        ({"precision": "int8", "opset": 20}, "opset 20: linear in int8 can only be had in 21"),
+        ({"precision": "int8", "opset": 20}, "opset 20: linear in int8 needs opset 21"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(given: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError) as error:
-        export_bundle(cards.locate("linear"), "x.onnx", Variant(**given))
+        export_bundle(Bundle.open("linear"), "x.onnx", Variant(**given))
     assert str(error.value).startswith(said)
     assert "\n" not in str(error.value)
     assert not Path("x.onnx").exists()
@@ -165,20 +167,20 @@ def test_what_cannot_be_is_said_in_one_line(given: dict[str, Any], said: str) ->
 def test_a_variant_that_is_not_good_enough_is_not_written(
     to: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graph, "LOOSE", 1e-9)
+    monkeypatch.setattr(parity, "LOOSE", 1e-9)
     with pytest.raises(VerificationError, match=r"^not good enough on the 113 test.*written$"):
-        export_bundle(cards.locate("logistic"), to, Variant(precision=precision))
-    monkeypatch.setattr(graph, "LOST", -0.1)
+        export_bundle(Bundle.open("logistic"), to, Variant(precision=precision))
+    monkeypatch.setattr(parity, "LOST", -0.1)
     with pytest.raises(VerificationError, match=r"accuracy 0.99.*in fp32 0.99.*less\), largest"):
-        export_bundle(cards.locate("logistic"), to, Variant(precision=precision))
+        export_bundle(Bundle.open("logistic"), to, Variant(precision=precision))
     assert not list(Path().iterdir())
 
 
 def test_the_bytes_are_the_same_in_another_process() -> None:
     code = (
-        "import hashlib; from zoo import cards; from zoo.export import make\n"
-        "from zoo.variants import Variant\n"
-        "graph = make(cards.locate('cnn'), Variant(precision='int8')).graph\n"
+        "import hashlib; from zoo import Bundle; from zoo.export.bundle import make\n"
+        "from zoo.export.variant import Variant\n"
+        "graph = make(Bundle.open('cnn'), Variant(precision='int8')).graph\n"
         "print(hashlib.sha256(graph).hexdigest())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -187,8 +189,8 @@ def test_the_bytes_are_the_same_in_another_process() -> None:
 
 
 def test_the_default_variant_is_the_shipped_file() -> None:
-    measured = export_bundle(cards.locate("softmax"), "again.onnx")
-    shipped = cards.locate("softmax") / cards.ONNX
+    measured = export_bundle(Bundle.open("softmax"), "again.onnx")
+    shipped = Bundle.open("softmax").path / ONNX
     assert unversioned(Path("again.onnx").read_bytes()) == unversioned(shipped.read_bytes())
     assert measured.same_top1 == measured.samples == 10_000
     assert measured.test["accuracy"] == measured.fp32["accuracy"]
@@ -196,21 +198,21 @@ def test_the_default_variant_is_the_shipped_file() -> None:
 
 @pytest.mark.parametrize("name", ["cnn", "linear"])
 def test_a_folder_becomes_a_bundle(name: str, digits: datasets.Split) -> None:
-    measured = export_bundle(cards.locate(name), "out/small/", Variant(precision="int8"))
+    measured = export_bundle(Bundle.open(name), "out/small/", Variant(precision="int8"))
     bundle = Path("out/small")
-    card = cards.read(bundle)
+    card = Bundle.open(bundle).card
     assert card.title.endswith(", int8")
     assert card.test == measured.test
     assert not verify(bundle, device="cpu").problem
-    assert evaluate(bundle, device="cpu").metrics == pytest.approx(card.test)
+    assert evaluate(Bundle.open(bundle), device="cpu").metrics == pytest.approx(card.test)
     assert zoo.load(bundle).state_dict().keys() == zoo.load(name).state_dict().keys()
     if name == "cnn":
         found = zoo.Session(bundle, device="cpu").predict(digits.inputs[:500])
         assert np.mean(found.indices == digits.targets[:500]) > 0.98
     with pytest.raises(UsageError, match="expected a new or an empty folder"):
-        export_bundle(cards.locate(name), bundle, Variant(precision="fp16"))
+        export_bundle(Bundle.open(name), bundle, Variant(precision="fp16"))
     with pytest.raises(UsageError, match="raw inputs at any batch size: name a file"):
-        export_bundle(cards.locate(name), "other/", Variant(batch=8))
+        export_bundle(Bundle.open(name), "other/", Variant(batch=8))
     assert not Path("other").exists()
 
 
@@ -225,7 +227,7 @@ def test_a_folder_becomes_a_bundle(name: str, digits: datasets.Split) -> None:
     ],
 )
 def test_vectors_hold_in_both_implementations(name: str, variant: Variant) -> None:
-    export_bundle(cards.locate(name), "vectors", variant, vectors=True)
+    export_bundle(Bundle.open(name), "vectors", variant, vectors=True)
     model = onnx.load("vectors/model.onnx")
     onnx.checker.check_model(model, full_check=True)
     task = zoo.card(name).task
@@ -250,13 +252,13 @@ def test_vectors_hold_in_both_implementations(name: str, variant: Variant) -> No
     assert not inputs[2].any()
     assert (inputs[3] >= inputs[0]).all()
     with pytest.raises(UsageError, match="expected a new or an empty folder"):
-        export_bundle(cards.locate(name), "vectors", variant, vectors=True)
+        export_bundle(Bundle.open(name), "vectors", variant, vectors=True)
 
 
 def test_vectors_that_disagree_are_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(vectors.TOLERANCES, "fp32", -1.0)
     with pytest.raises(VerificationError, match=r"^prediction of test vector 0: ONNX Runtime and"):
-        export_bundle(cards.locate("linear"), "vectors", vectors=True)
+        export_bundle(Bundle.open("linear"), "vectors", vectors=True)
     assert not Path("vectors").exists()
 
 

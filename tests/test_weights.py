@@ -12,11 +12,13 @@ import pytest
 from conftest import ROOT
 
 import zoo
-from zoo import cards, datasets, registry
-from zoo.evaluation.evaluate import evaluate, run_torch
-from zoo.export import graph
-from zoo.network.pipeline import Pipeline
-from zoo.runtime.session import cpu_session
+from zoo import datasets, registry
+from zoo.bundle.card import CARD, ONNX, WEIGHTS
+from zoo.bundle.folder import Bundle, shipped
+from zoo.evaluation.evaluate import evaluate
+from zoo.export.parity import BATCHES
+from zoo.network.pipeline import Pipeline, run_torch
+from zoo.runtime.providers import cpu_session
 from zoo.training import distillation
 
 #: Of the mean over the seeds.
@@ -29,7 +31,7 @@ FLOORS = {
     "rnn": 0.99,
     "rnn_cell": 0.99,
 }
-NAMES = cards.shipped()
+NAMES = shipped()
 
 
 def test_all_eight_ship() -> None:
@@ -38,9 +40,9 @@ def test_all_eight_ship() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_card_holds_on_the_whole_test_set(name: str) -> None:
-    bundle = cards.locate(name)
-    card = cards.read(bundle)
-    cards.check(bundle, card)
+    bundle = Bundle.open(name)
+    card = bundle.card
+    bundle.check()
     found = evaluate(bundle, device="cpu")
     assert len(found.outputs) == card.dataset.test
     for key, value in card.test.items():
@@ -66,9 +68,9 @@ def test_all_teachers_ship_back_to_one_that_had_none(name: str) -> None:
         assert card.recipe.teacher not in names, "nobody learns from itself"
         names.append(card.recipe.teacher)
         assert card.training.teacher == distillation.weights(card.recipe)
-        bundle = cards.locate(card.recipe.teacher)
-        taught_by = cards.read(bundle)
-        cards.check(bundle, taught_by)
+        bundle = Bundle.open(card.recipe.teacher)
+        taught_by = bundle.card
+        bundle.check()
         assert taught_by.dataset.sha256 == card.dataset.sha256
         card = taught_by
     assert not card.training.teacher
@@ -79,9 +81,9 @@ def test_torch_and_onnx_agree_on_the_whole_test_set(name: str) -> None:
     card = zoo.card(name)
     inputs = datasets.load(card.dataset.name).test.inputs
     expected = run_torch(Pipeline(zoo.load(name), card.spec, card.task).eval(), inputs)
-    session = cpu_session((cards.locate(name) / cards.ONNX).read_bytes())
+    session = cpu_session((Bundle.open(name).path / ONNX).read_bytes())
     feed = session.get_inputs()[0].name
-    for batch in graph.BATCHES:
+    for batch in BATCHES:
         some = np.resize(inputs, (batch, *inputs.shape[1:]))
         found = session.run(None, {feed: some})[0]
         want = np.resize(expected, found.shape)
@@ -95,9 +97,9 @@ def test_torch_and_onnx_agree_on_the_whole_test_set(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_onnx_file_keeps_its_contract(name: str) -> None:
-    bundle = cards.locate(name)
-    card = cards.read(bundle)
-    data = (bundle / cards.ONNX).read_bytes()
+    bundle = Bundle.open(name)
+    card = bundle.card
+    data = (bundle.path / ONNX).read_bytes()
     model = onnx.load_model_from_string(data)
     assert (model.ir_version, [o.version for o in model.opset_import]) == (10, [20])
     for spec, value in zip(
@@ -110,13 +112,13 @@ def test_the_onnx_file_keeps_its_contract(name: str) -> None:
     meta = {prop.key: msgspec.json.decode(prop.value) for prop in model.metadata_props}
     assert meta["labels"] == list(card.labels)
     assert (meta["name"], meta["task"]) == (name, card.task)
-    assert meta["weights_sha256"] == card.files[cards.WEIGHTS]
+    assert meta["weights_sha256"] == card.files[WEIGHTS]
     assert "zoo_version" in meta
     assert not [i for i in model.graph.initializer if i.data_location == onnx.TensorProto.EXTERNAL]
     for word in (b"site-packages", b"/home", b"/root", b"/tmp", b".py", str(ROOT).encode()):
         assert word not in data
     # the card holds no path of the machine it was made on either
-    assert str(ROOT) not in (bundle / cards.CARD).read_text()
+    assert str(ROOT) not in (bundle.path / CARD).read_text()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -131,9 +133,9 @@ def test_the_card_is_complete(name: str) -> None:
     assert card.training.hardware
     assert {"torch", "onnx", "python", "zoo"} <= set(card.training.versions)
     assert card.dataset.sha256 == datasets.load(card.dataset.name).sha256
-    assert card.licence
+    assert card.license
     assert card.limits
-    assert set(card.files) == {cards.WEIGHTS, cards.ONNX}
+    assert set(card.files) == {WEIGHTS, ONNX}
 
 
 def test_the_tables_are_those_of_the_cards() -> None:

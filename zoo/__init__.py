@@ -3,7 +3,7 @@
     import zoo
 
     zoo.list_models()                       # the names
-    zoo.card("resnet")                      # what is known of it; no torch
+    zoo.card("resnet")                      # its contract, metrics and recipe; no torch
     model = zoo.load("resnet")              # nn.Module with trained weights
     session = zoo.Session("resnet")         # ONNX Runtime; no torch
     session.predict(images)                 # uint8 [batch, 28, 28, 1]
@@ -17,10 +17,11 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from zoo.version import __version__
+from zoo.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from zoo.cards import Card
+    from zoo.bundle.card import Card
+    from zoo.bundle.folder import Bundle
     from zoo.entry import Entry
     from zoo.errors import (
         DataError,
@@ -35,22 +36,22 @@ if TYPE_CHECKING:
     from zoo.runtime.session import Prediction, Session
     from zoo.spec import ImageSpec, TableSpec, TensorSpec
 
-_HOMES = {
-    "Card": "cards",
-    "Entry": "entry",
-    "Recipe": "recipe",
-    **dict.fromkeys(["ImageSpec", "TableSpec", "TensorSpec"], "spec"),
-    **dict.fromkeys(
-        ["DataError", "DeviceError", "Interrupted", "UsageError", "VerificationError", "ZooError"],
-        "errors",
-    ),
-    "load": "network.pretrained",
-    "Prediction": "runtime.session",
-    "Session": "runtime.session",
-}
+#: Module -> the public names that it defines; each is imported when it is first asked for.
+_PUBLIC = {
+    "zoo.network.pretrained": ["load"],
+    "zoo.runtime.session": ["Session", "Prediction"],
+    "zoo.bundle.folder": ["Bundle"],
+    "zoo.bundle.card": ["Card"],
+    "zoo.entry": ["Entry"],
+    "zoo.recipe": ["Recipe"],
+    "zoo.spec": ["ImageSpec", "TableSpec", "TensorSpec"],
+    "zoo.errors": [
+        "ZooError", "UsageError", "DataError", "DeviceError", "VerificationError", "Interrupted",
+    ],
+}  # fmt: skip
 
-__all__ = [  "__version__",  # noqa: RUF022 - the three functions first
-    "list_models", "card", "load", "Session", "Prediction", "Card", "Entry", "Recipe",
+__all__ = [  # noqa: RUF022 - the three functions first
+    "list_models", "card", "load", "Session", "Prediction", "Bundle", "Card", "Entry", "Recipe",
     "ImageSpec", "TableSpec", "TensorSpec", "ZooError", "UsageError", "DataError", "DeviceError",
     "VerificationError", "Interrupted",
 ]  # fmt: skip
@@ -69,16 +70,16 @@ def card(name: str | os.PathLike[str]) -> Card:
     Raises:
         UsageError: no such bundle. VerificationError: the card is damaged.
     """
-    from zoo import cards
+    from zoo.bundle.folder import Bundle
 
-    return cards.read(cards.locate(name))
+    return Bundle.open(name).card
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        value = getattr(importlib.import_module(f"zoo.{_HOMES[name]}"), name)
-        globals()[name] = value
-        return value
+    for module, names in _PUBLIC.items():
+        if name in names:
+            value = globals()[name] = getattr(importlib.import_module(module), name)
+            return value
     raise AttributeError(f"module 'zoo' has no attribute {name!r}")
 
 

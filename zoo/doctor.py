@@ -6,8 +6,9 @@ import importlib
 import platform
 from typing import Literal, NamedTuple
 
-from zoo import cards, hardware
-from zoo.errors import ZooError, needs_extra
+from zoo import hardware
+from zoo.bundle.folder import Bundle, shipped
+from zoo.errors import ZooError, first_line, needs_extra
 
 Status = Literal["ok", "absent", "broken"]
 
@@ -70,16 +71,17 @@ def _onnxruntime() -> Finding:
 def _providers() -> list[Finding]:
     """Open a real session on each device: a provider that is listed may still not load."""
     try:
-        from zoo.runtime.session import PROVIDERS, Session, cuda_missing
+        from zoo.runtime.providers import PROVIDERS, cuda_missing
+        from zoo.runtime.session import Session
     except ImportError as error:
         return [Finding("providers", "broken", str(error), _install(""))]
-    shipped = cards.shipped()
-    if not shipped:
+    names = shipped()
+    if not names:
         return [Finding("providers", "broken", "no shipped model to try", _install(""))]
     findings = []
     for device, provider in PROVIDERS.items():
         try:
-            Session(shipped[0], device=device)
+            Session(names[0], device=device)
             findings.append(Finding(provider, "ok", "loads and runs"))
         except ZooError as error:
             # A GPU that is there and cannot be used is broken; no GPU is no fault.
@@ -117,7 +119,7 @@ def _torchvision() -> Finding:
         return Finding(
             "torchvision",
             "broken",
-            f"cannot be imported: {str(error).splitlines()[0]}",
+            f"cannot be imported: {first_line(error)}",
             "pip install --force-reinstall torch torchvision   (both from one index)",
         )
     return Finding("torchvision", "ok", module.__version__)
@@ -125,12 +127,11 @@ def _torchvision() -> Finding:
 
 def _bundles() -> Finding:
     try:
-        for name in cards.shipped():
-            bundle = cards.locate(name)
-            cards.check(bundle, cards.read(bundle))
+        for name in shipped():
+            Bundle.open(name).check()
     except ZooError as error:
         return Finding(
             "weights", "broken", str(error), "pip install --force-reinstall torch-tutorial-zoo"
         )
-    count = len(cards.shipped())
+    count = len(shipped())
     return Finding("weights", "ok" if count else "broken", f"{count} bundles, all hashes right")

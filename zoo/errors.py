@@ -50,6 +50,16 @@ class Interrupted(ZooError):
     exit_code = 130
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of another library's error, or its type where it has no text."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def last_line(error: BaseException) -> str:
+    """Return the last line of another library's error: where torch has its reason."""
+    return (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
+
+
 def nearest(given: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the nearest known name, or ""."""
     import difflib

@@ -33,7 +33,7 @@ def decode(source: Path | bytes, spec: ImageSpec, invert: Invert = "auto") -> ND
     """Decode one still image to what a model with this spec takes.
 
     The camera's orientation is applied, transparency is laid on white, 16 bits become 8, an image
-    that is not square is padded with the colour of its border, then resized. With `invert`
+    that is not square is padded with the color of its border, then resized. With `invert`
     "auto", a dark-on-light image is inverted if the model was trained on light-on-dark ones.
 
     Returns:
@@ -114,10 +114,10 @@ def _plain_png(data: bytes, spec: ImageSpec) -> NDArray[np.uint8] | None:
 
 @functools.cache
 def _plain_header(size: int, channels: int) -> bytes:
-    """Return the first 26 bytes of a PNG of this size, 8 bits deep, grey or RGB."""
-    colour = {1: 0, 3: 2}.get(channels, 255)
+    """Return the first 26 bytes of a PNG of this size, 8 bits deep, gray or RGB."""
+    color = {1: 0, 3: 2}.get(channels, 255)
     side = size.to_bytes(4, "big")
-    return b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + side + side + bytes([8, colour])
+    return b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + side + side + bytes([8, color])
 
 
 def _pixels(image: Image.Image, spec: ImageSpec) -> NDArray[np.uint8]:

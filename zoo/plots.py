@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
-from zoo.training.checkpoint import EpochLog
+from zoo.bundle.run import EpochLog
 
 #: For class names in Chinese, where the machine has one.
 _CHINESE = ("CJK", "YaHei", "PingFang", "WenQuanYi")
@@ -110,10 +110,10 @@ def lines(
     """Draw named lines over logarithmic axes."""
     figure = Figure(figsize=(7.5, 4.6), layout="constrained")
     axes = figure.subplots()
-    colours = mpl.colormaps["tab10"]
+    colors = mpl.colormaps["tab10"]
     for place, (name, (xs, ys)) in enumerate(series.items()):
         style = "-" if place < 10 else "--"
-        axes.plot(xs, ys, style, marker="o", markersize=3, label=name, color=colours(place % 10))
+        axes.plot(xs, ys, style, marker="o", markersize=3, label=name, color=colors(place % 10))
     axes.set(title=title, xlabel=x, ylabel=y, xscale="log", yscale="log")
     ticks = sorted({value for xs, _ in series.values() for value in xs})
     axes.set_xticks(ticks, [f"{value:g}" for value in ticks])

@@ -49,11 +49,11 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: Both sides' logits are divided by it before their softmax.
     temperature: Annotated[float, Meta(gt=0)] = 2.0
     #: The teacher's part of the loss, the labels have the rest.
-    distillation: Annotated[float, Meta(ge=0, le=1)] = 0.9
+    alpha: Annotated[float, Meta(ge=0, le=1)] = 0.9
     #: Largest gradient norm; 0 leaves gradients as they are.
     clip_norm: NotNegative = 0.0
     #: Decay of the exponential moving average of the weights; 0 switches it off.
-    average: Fraction = 0.0
+    ema_decay: Fraction = 0.0
     #: Augmentation, each drawn uniformly from [-value, value]: degrees, pixels, share, degrees.
     rotate: NotNegative = 0.0
     translate: NotNegative = 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from msgspec import Struct
 
@@ -16,10 +16,17 @@ class TensorSpec(Struct, frozen=True, forbid_unknown_fields=True):
     dtype: str
     shape: tuple[int | str, ...]
 
+    @property
+    def row(self) -> tuple[int, ...]:
+        """The shape of one row, without the batch."""
+        return tuple(int(size) for size in self.shape[1:])
+
 
 class ImageSpec(Struct, frozen=True, forbid_unknown_fields=True, tag="image", tag_field="kind"):
     """Images: uint8 [batch, size, size, channels]; mean and std per channel, of pixels / 255."""
 
+    #: What mean and std are counted in: inputs / unit.
+    unit: ClassVar[float] = 255.0
     channels: int
     size: int
     mean: tuple[float, ...]
@@ -36,6 +43,7 @@ class ImageSpec(Struct, frozen=True, forbid_unknown_fields=True, tag="image", ta
 class TableSpec(Struct, frozen=True, forbid_unknown_fields=True, tag="table", tag_field="kind"):
     """Tables: float32 [batch, columns], in the columns' own units; mean and std per column."""
 
+    unit: ClassVar[float] = 1.0
     columns: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any
 
-from zoo.errors import DataError, ZooError, needs_extra
+from zoo.errors import DataError, ZooError, first_line, needs_extra
 
 
 def is_url(path: str) -> bool:
@@ -79,7 +79,7 @@ def _place(url: str) -> Iterator[tuple[Any, str, str]]:
     except FileNotFoundError:
         raise DataError("no such file") from None
     except Exception as error:  # each storage has errors of its own
-        reason = str(error).partition("\n")[0] or type(error).__name__
+        reason = first_line(error)
         raise DataError(f"cannot be read ({reason})") from None
 
 

@@ -157,7 +157,7 @@ class Job:
         if not self._job.exists() or self._job.read_bytes() != self._note:
             raise UsageError(
                 f"--resume: {self._part} belongs to another job; run the same command as before, "
-                f"or leave --resume out to begin anew"
+                f"or leave --resume out to start over"
             )
         self.done = self._cut()
 

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from serve.batch import remote
 from zoo import images
-from zoo.datasets import idx, tables
-from zoo.errors import DataError, needs_extra
+from zoo.datasets import csv, idx
+from zoo.errors import DataError, first_line, needs_extra
 from zoo.files import readable
 from zoo.spec import ImageSpec, Spec, TableSpec
 
@@ -87,7 +87,7 @@ def block(some: Iterable[Row], spec: Spec, invert: images.Invert) -> Block:
             errors.append(None)
         except DataError as error:
             errors.append(str(error))
-    empty = np.empty((0, *(int(n) for n in spec.tensor.shape[1:])), spec.tensor.dtype)
+    empty = np.empty((0, *spec.tensor.row), spec.tensor.dtype)
     inputs = np.stack(good) if good else empty
     if isinstance(spec, ImageSpec):
         inputs = images.fit(inputs, spec, invert)
@@ -155,7 +155,7 @@ def _many(path: str, kind: str, spec: Spec) -> Iterator[Row]:
     elif isinstance(spec, TableSpec):
         if kind != "csv":
             raise DataError("this model takes a table: expected .csv, .npy, .npz or .parquet")
-        for number, texts in enumerate(tables.rows(Path(path), spec.columns)):
+        for number, texts in enumerate(csv.rows(Path(path), spec.columns)):
             yield f"{path}[{number}]", texts, _numbers
     elif kind in ("zip", "tar"):
         for name, data in _members(path, kind):
@@ -298,9 +298,9 @@ def _array(path: str, kind: str, spec: Spec) -> NDArray[Any]:
 
 
 def _fitting(array: NDArray[Any], spec: Spec) -> NDArray[Any]:
-    """Check an array of rows; one image alone and grey ones without channels are welcome."""
+    """Check an array of rows; one image alone and gray ones without channels are welcome."""
     given = f"{array.dtype} {list(array.shape)}"
-    want = tuple(int(size) for size in spec.tensor.shape[1:])
+    want = spec.tensor.row
     text = ", ".join(map(str, want))
     if isinstance(spec, TableSpec):
         if array.dtype.kind != "f" or array.shape[1:] != want:
@@ -326,7 +326,7 @@ def _finite(row: NDArray[Any], spec: TableSpec) -> NDArray[np.float32]:
 
 
 def _numbers(texts: list[str], spec: TableSpec) -> NDArray[np.float32]:
-    return np.array(tables.numbers(texts, spec.columns), np.float32)
+    return np.array(csv.numbers(texts, spec.columns), np.float32)
 
 
 def _parquet(path: str, spec: Spec) -> Iterator[Row]:
@@ -356,7 +356,7 @@ def _parquet(path: str, spec: Spec) -> Iterator[Row]:
                 else:
                     yield name, row[columns[0]], _cell
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"damaged Parquet file ({str(error).splitlines()[0]})") from None
+        raise DataError(f"damaged Parquet file ({first_line(error)})") from None
 
 
 def _holds_images(pa: Any, kind: Any) -> bool:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from serve import protocol
 from serve.errors import HttpError
 from serve.http.app import App, stopping
-from zoo.cards import Card
+from zoo.bundle.card import Card
 from zoo.errors import ZooError
 
 SERVICE, HEALTH = "inference.GRPCInferenceService", "grpc.health.v1.Health"

@@ -28,7 +28,7 @@ from serve.http import body, openapi
 from serve.http.reply import reply
 from serve.metrics import CONTENT_TYPE, Metrics
 from serve.options import Options, bundles
-from zoo import cards, images
+from zoo import images
 from zoo.errors import DataError
 from zoo.runtime.session import Session
 from zoo.spec import ImageSpec
@@ -74,7 +74,6 @@ class App:
                 graphs=options.graphs,
                 fp16=options.fp16,
             )
-            session.card = cards.replace(session.card, name=name)
             self._sessions[name] = session
         self.batchers: dict[str, Batcher] = {}
         self._metrics = Metrics()
@@ -272,7 +271,7 @@ class App:
             "pictures": [
                 f"v1/models/{name}/{picture}"
                 for picture in PICTURES
-                if (self._bundles[name] / picture).is_file()
+                if (self._bundles[name].path / picture).is_file()
             ],
             "limits": card.limits,
         }
@@ -280,9 +279,9 @@ class App:
     async def _picture(self, request: Request) -> Response:
         name = self._session(request).card.name
         picture = request.path_params["picture"]
-        if picture not in PICTURES or not (self._bundles[name] / picture).is_file():
+        if picture not in PICTURES or not (self._bundles[name].path / picture).is_file():
             raise HttpError(404, f"no picture {picture!r}, known: {', '.join(PICTURES)}")
-        return FileResponse(self._bundles[name] / picture)
+        return FileResponse(self._bundles[name].path / picture)
 
     async def _predict(self, request: Request) -> Response:
         """Answer `POST /v1/predict/{model}`: image files in, labels and probabilities out."""

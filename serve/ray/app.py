@@ -11,7 +11,7 @@ from ray.serve import Application
 
 from serve.http.app import App
 from serve.options import Options, bundles
-from zoo import cards
+from zoo.bundle.folder import shipped
 from zoo.errors import unknown
 
 _KNOWN = ("models", "device")
@@ -31,8 +31,8 @@ def app(args: dict[str, str]) -> Application:
         if name not in _KNOWN:
             raise unknown("argument", name, _KNOWN)
     device = args.get("device", "cpu")
-    models = args["models"].split(",") if "models" in args else cards.shipped()
-    bundles(models)  # a misspelt one is told here, not by each replica
+    models = args["models"].split(",") if "models" in args else shipped()
+    bundles(models)  # a misspelled one is told here, not by each replica
     options = Options(models=tuple(models), device=device, log="off")
 
     def build() -> App:

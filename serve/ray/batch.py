@@ -28,8 +28,9 @@ from ray.exceptions import RayError
 from serve.batch import sources
 from serve.batch.run import Tally, predict, write
 from serve.batch.sinks import Columns, Sink
-from zoo import cards
-from zoo.errors import DeviceError, ZooError
+from zoo.bundle.card import CARD, ONNX
+from zoo.bundle.folder import Bundle
+from zoo.errors import DeviceError, ZooError, first_line, last_line
 from zoo.images import Invert
 from zoo.progress import Bar
 from zoo.runtime.session import Session
@@ -40,7 +41,7 @@ _Batch = dict[str, Sequence[bytes]]
 
 
 def run(
-    bundle: Path,
+    bundle: Bundle,
     given: Sequence[str],
     sink: Sink,
     *,
@@ -66,8 +67,8 @@ def run(
         DeviceError: the cluster has no GPU; or a worker's session has none.
         ZooError: the cluster cannot be reached, or the job failed there.
     """
-    card = cards.read(bundle)
-    parts = {name: (bundle / name).read_bytes() for name in (cards.CARD, cards.ONNX)}
+    card = bundle.card
+    parts = {CARD: (bundle.path / CARD).read_bytes(), ONNX: bundle.read(ONNX)}
     units = [pickle.dumps(unit) for unit in _units(sources.files(given))]
     bar = Bar(f"predict {card.name}", sources.count(given))
     with _cluster(address):
@@ -148,7 +149,7 @@ def _cluster(address: str | None) -> Iterator[None]:
         cause = getattr(error, "cause", None)
         if isinstance(cause, ZooError):
             raise cause from error
-        raise ZooError(f"the Ray job failed: {str(error).strip().splitlines()[-1]}") from error
+        raise ZooError(f"the Ray job failed: {last_line(error)}") from error
     finally:
         ray.shutdown()
 
@@ -162,4 +163,4 @@ def _start(address: str) -> None:
         ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # Ray's are of many kinds
         where = "Ray did not start" if address == "local" else f"no Ray cluster at {address}"
-        raise ZooError(f"{where}: {str(error).strip().splitlines()[0]}") from error
+        raise ZooError(f"{where}: {first_line(error)}") from error

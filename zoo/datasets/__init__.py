@@ -3,50 +3,18 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
-from typing import Any, NamedTuple
 
-from numpy.typing import NDArray
-
+from zoo.datasets.dataset import Dataset as Dataset
+from zoo.datasets.dataset import Split as Split
 from zoo.errors import UsageError, unknown
 from zoo.recipe import Recipe
-from zoo.spec import Spec, Task
+from zoo.spec import Task
 
 _SOURCES = {
     "mnist": ("zoo.datasets.mnist", "load"),
     "diabetes": ("zoo.datasets.tables", "load_diabetes"),
     "breast-cancer": ("zoo.datasets.tables", "load_breast_cancer"),
 }
-
-
-class Split(NamedTuple):
-    """Rows with their answers.
-
-    inputs: uint8 [n, height, width, channels], or float32 [n, columns];
-    targets: int64 [n] class numbers, or float32 [n] values.
-    """
-
-    inputs: NDArray[Any]
-    targets: NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Three fixed splits of one source; `labels` is empty in a regression.
-
-    `notes`: what a user should know of it, a line each.
-    """
-
-    name: str
-    source: str
-    licence: str
-    sha256: str
-    spec: Spec
-    labels: tuple[str, ...]
-    train: Split
-    validation: Split
-    test: Split
-    notes: tuple[str, ...] = ()
 
 
 def names() -> list[str]:

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo import images
-from zoo.datasets import Dataset, Split, idx, tables, torchvision
+from zoo.datasets import csv, idx, torchvision
+from zoo.datasets.dataset import Dataset, Split
 from zoo.datasets.torchvision import Raw
 from zoo.errors import DataError, UsageError, needs_extra
 from zoo.recipe import Recipe
@@ -72,32 +73,32 @@ def _table(path: Path, recipe: Recipe, task: Task) -> Dataset:
     target = recipe.target
     if recipe.size:
         raise UsageError(f"--size is for images, given {path}")
-    names = [name for name in tables.header(path) if name]  # a nameless column is a row number
+    names = [name for name in csv.header(path) if name]  # a nameless column is a row number
     if target not in names:
         given = f"found no column {target!r}" if target else "expected --target COLUMN"
         raise UsageError(f"{path}: {given}; its columns: {', '.join(names)}")
     labels: tuple[str, ...] = ()
     if task != "regression":
-        labels = tuple(sorted({row[0] for row in tables.rows(path, [target])}))
+        labels = tuple(sorted({row[0] for row in csv.rows(path, [target])}))
         if len(labels) < 2 or (task == "binary" and len(labels) > 2):
             raise DataError(
                 f"{path}: column {target!r} has {len(labels)} classes ({', '.join(labels[:5])}), "
                 f"expected 2"
             )
     columns = [name for name in names if name != target]
-    rows = Split(*tables.read(path, columns, target, labels))
+    rows = Split(*csv.read(path, columns, target, labels))
     parts = _split({"train": rows}, path)
     if not labels and not all(np.ptp(part.targets) for part in parts.values()):
         raise DataError(f"{path}: too few rows, or {target!r} is the same in all of them")
     return _dataset(
-        path.stem, str(path), labels, parts, tables.spec(columns, parts["train"].inputs),
+        path.stem, str(path), labels, parts, csv.spec(columns, parts["train"].inputs),
         hashlib.sha256(path.read_bytes()).hexdigest(),
     )  # fmt: skip
 
 
 def _folder(path: Path, size: int) -> Dataset:
     with needs_extra("train", "a folder of class folders"):
-        from zoo.datasets.folder import ImageFolder, read
+        from zoo.datasets.folder import read
     held_out = [path / name for name in _HELD_OUT if (path / name).is_dir()]
     folders = {"train": path}
     if (path / "train").is_dir() and held_out:  # with both, val/ is what its name says
@@ -113,9 +114,9 @@ def _folder(path: Path, size: int) -> Dataset:
         numbers = _numbers(found.labels, labels, folder)
         parts[part] = Split(found.inputs, numbers[found.targets])
         errors += found.errors
-        for file in ImageFolder(folder).paths:
+        for file, content in found.digests:
             digest.update(os.fsencode(f"{file.relative_to(path).as_posix()}\0"))
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
+            digest.update(content)
     notes = []
     if errors:
         file, reason = errors[0]
@@ -196,7 +197,7 @@ def _scaled(pixels: NDArray[np.uint8], spec: ImageSpec) -> NDArray[np.uint8]:
 def _pictures(
     name: str, source: str, labels: tuple[str, ...], parts: Parts, sha256: str, notes: list[str]
 ) -> Dataset:
-    """Make a dataset of images: in grey if all are; normalised by the pixels to train on."""
+    """Make a dataset of images: in gray if all are; normalized by the pixels to train on."""
     if len(labels) < 2:
         raise DataError(f"{source}: expected at least 2 classes, found {len(labels)}")
     if all((part.inputs == part.inputs[..., :1]).all() for part in parts.values()):
@@ -212,8 +213,8 @@ def _pictures(
     spec = ImageSpec(
         channels=pixels.shape[-1],
         size=pixels.shape[1],
-        mean=tuple((mean / 255).tolist()),
-        std=tuple((np.where(std > 0, std, 255.0) / 255).tolist()),
+        mean=tuple((mean / ImageSpec.unit).tolist()),
+        std=tuple((np.where(std > 0, std / ImageSpec.unit, 1.0)).tolist()),
         background=_background(parts),
     )
     counts = np.bincount(parts["train"].targets, minlength=len(labels))
@@ -273,6 +274,6 @@ def _dataset(
     notes: Sequence[str] = (),
 ) -> Dataset:  # fmt: skip
     return Dataset(
-        name=name, source=source, licence="unknown", sha256=sha256, spec=spec, labels=labels,
+        name=name, source=source, license="unknown", sha256=sha256, spec=spec, labels=labels,
         **parts, notes=tuple(notes),
     )  # fmt: skip

@@ -1,25 +1,24 @@
 """A folder of class folders as a dataset: `root/cat/1.png`, `root/dog/old/2.jpg`, ...
 
-`ImageFolder` is a `torch.utils.data.Dataset`; `read` takes it whole through a DataLoader. Images
-are decoded by `zoo.images`, so training sees what `zoo predict` sees. Imports torch.
+`ImageFolder` is a `torch.utils.data.Dataset`, for a DataLoader; `read` reads all of it at once.
+Images are decoded by `zoo.images`, so training sees what `zoo predict` sees. Imports torch.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from zoo import images
 from zoo.errors import DataError
 from zoo.files import readable
 from zoo.spec import ImageSpec
-
-_BATCH = 64
 
 
 class ImageFolder(Dataset[tuple[NDArray[np.uint8], int]]):
@@ -31,7 +30,7 @@ class ImageFolder(Dataset[tuple[NDArray[np.uint8], int]]):
     Args:
         root: the folder that holds the class folders.
         size: the side of the square that every image becomes.
-        channels: 1 for grey, 3 for RGB.
+        channels: 1 for gray, 3 for RGB.
         background: "dark" if the model is to see light strokes on a dark ground only.
         invert: as in `zoo.images.decode`.
 
@@ -88,68 +87,55 @@ class ImageFolder(Dataset[tuple[NDArray[np.uint8], int]]):
 
 
 class Folder(NamedTuple):
-    """What `read` found.
+    """What `read` read.
 
     inputs: uint8 [n, size, size, channels]; targets: int64 [n]; labels: the classes' names;
-    errors: (path, reason) of each file that could not be read.
+    errors: (path, reason) of each file that could not be read; digests: (path, SHA-256 of its
+    bytes) of every file, in the order of `ImageFolder.paths`.
     """
 
     inputs: NDArray[np.uint8]
     targets: NDArray[np.int64]
     labels: tuple[str, ...]
     errors: list[tuple[Path, str]]
+    digests: list[tuple[Path, bytes]]
 
 
-def read(root: str | os.PathLike[str], *, workers: int = 0, **options: Any) -> Folder:
-    """Read a folder of class folders into arrays, in the order of `ImageFolder.paths`.
+def read(root: str | os.PathLike[str], **options: Any) -> Folder:
+    """Read a folder of class folders into arrays; each file is read once.
 
     Args:
         root: the folder that holds the class folders.
-        workers: processes that decode; 0 decodes in this one. The arrays are the same.
         options: size, channels, background and invert, as `ImageFolder` takes them.
 
     Raises:
         DataError: as `ImageFolder`, or a class of which no image can be read. A single file that
             cannot be read is in `errors` instead.
     """
+    root = Path(root)
     folder = ImageFolder(root, **options)
-    loader = DataLoader(
-        _Tolerant(folder), batch_size=_BATCH, num_workers=workers, collate_fn=_as_it_is
-    )
-    found = [item for batch in loader for item in batch]
-    good = np.array([not isinstance(item, str) for item in found])
-    errors = [
-        (path, item.removeprefix(f"{path}: "))
-        for path, item in zip(folder.paths, found, strict=True)
-        if isinstance(item, str)
-    ]
-    targets = folder.targets[good]
-    if empty := set(range(len(folder.labels))) - set(targets.tolist()):
-        label = folder.labels[min(empty)]
-        path, reason = errors[int(np.searchsorted(folder.targets[~good], min(empty)))]
-        raise DataError(f"class {label!r}: no image can be read; {path}: {reason}")
-    inputs = np.stack([item for item in found if not isinstance(item, str)])
-    return Folder(inputs, targets, folder.labels, errors)
-
-
-class _Tolerant(Dataset["NDArray[np.uint8] | str"]):
-    """An ImageFolder's images alone; in place of one that cannot be read, the reason."""
-
-    def __init__(self, folder: ImageFolder) -> None:
-        self.folder = folder
-
-    def __len__(self) -> int:
-        return len(self.folder)
-
-    def __getitem__(self, index: int) -> NDArray[np.uint8] | str:
+    arrays: list[NDArray[np.uint8]] = []
+    targets: list[int] = []
+    failed: list[tuple[int, Path, str]] = []
+    digests: list[tuple[Path, bytes]] = []
+    for path, target in zip(folder.paths, folder.targets.tolist(), strict=True):
+        data = b""
         try:
-            return self.folder[index][0]
+            data = path.read_bytes()
+            arrays.append(images.decode(data, folder.spec, folder.invert))
+            targets.append(target)
         except DataError as error:
-            return str(error)
-
-
-def _as_it_is(batch: list[Any]) -> list[Any]:
-    return batch
+            failed.append((target, path, str(error)))
+        except OSError as error:
+            failed.append((target, path, f"cannot be read ({error.strerror or error})"))
+        digests.append((path, hashlib.sha256(data).digest()))
+    read_classes = set(targets)
+    for target, path, reason in failed:
+        if target not in read_classes:
+            label = folder.labels[target]
+            raise DataError(f"class {label!r}: no image can be read; {path}: {reason}")
+    errors = [(path, reason) for _, path, reason in failed]
+    return Folder(np.stack(arrays), np.array(targets, np.int64), folder.labels, errors, digests)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo.datasets import Dataset, Split, idx
+from zoo.datasets import idx
+from zoo.datasets.dataset import Dataset, Split
 from zoo.errors import DataError
 from zoo.spec import ImageSpec
 
@@ -26,7 +27,7 @@ def load_test() -> Split:
 def load() -> Dataset:
     """Load MNIST; two in 24 training images (22, 23, 46, 47, ...: 5,000) are for validation.
 
-    Neighbours, since even and odd rows come from two groups of writers.
+    Neighbors, since even and odd rows come from two groups of writers.
 
     Raises:
         DataError: a file is damaged or is not the original.
@@ -44,7 +45,7 @@ def load() -> Dataset:
     return Dataset(
         name="mnist",
         source="MNIST, Y. LeCun, C. Cortes, C. J. C. Burges",
-        licence="CC BY-SA 3.0",
+        license="CC BY-SA 3.0",
         sha256=SHA256,
         # The mean and standard deviation of all training pixels, as every tutorial has them.
         spec=ImageSpec(channels=1, size=28, mean=(0.1307,), std=(0.3081,), background="dark"),

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.errors import ZooError, needs_extra, unknown
-from zoo.training import distributed
+from zoo.errors import ZooError, last_line, needs_extra, unknown
 
 #: Name -> torchvision's class, and how it is asked for its training and for its test part.
 _BY_FLAG = ({"train": True}, {"train": False})
@@ -63,15 +62,15 @@ def read(name: str) -> tuple[Raw, Raw, tuple[str, ...]]:
     kind, parts = _KNOWN[name]
     with needs_extra("train", f"data {name!r}"):
         from torchvision import datasets
-    # Workers would write the same files; what torchvision prints is no data of ours.
-    here = {"root": cache(), "download": not distributed.launched()}
+    # Under torchrun several processes would write the same files: there they must be cached.
+    here = {"root": cache(), "download": "TORCHELASTIC_RUN_ID" not in os.environ}
     found = []
     try:
         with needs_extra("train", f"data {name!r}"), contextlib.redirect_stdout(sys.stderr):
             for part in parts:
                 found.append(getattr(datasets, kind)(**here, **part))
     except (OSError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[-1]
+        reason = last_line(error)
         raise ZooError(
             f"data {name!r} is not in {cache()} and cannot be downloaded ({reason})"
         ) from None

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo import cards, datasets
+from zoo import datasets
+from zoo.bundle.folder import Bundle
 from zoo.datasets import Dataset, Split
 from zoo.errors import VerificationError
 from zoo.evaluation import metrics
 from zoo.spec import ImageSpec
-
-if TYPE_CHECKING:
-    from torch import nn
-
-_BATCH = 500
 
 
 class Evaluation(NamedTuple):
@@ -29,47 +24,25 @@ class Evaluation(NamedTuple):
     device: str
 
 
-def run_torch(pipeline: nn.Module, inputs: NDArray[Any]) -> NDArray[np.float32]:
-    """Run a `zoo.network.pipeline.Pipeline` over raw inputs; return its first output.
-
-    Args:
-        pipeline: in eval mode, on the device where it shall run.
-        inputs: uint8 [n, H, W, C] or float32 [n, columns].
-
-    Returns:
-        float32 [n, classes] logits, or [n, 1] predictions.
-    """
-    import torch
-
-    device = next(pipeline.parameters()).device
-    with torch.inference_mode():
-        parts = [
-            pipeline(torch.from_numpy(inputs[at : at + _BATCH]).to(device))[0].float().cpu()
-            for at in range(0, len(inputs), _BATCH)
-        ]
-    outputs: NDArray[np.float32] = torch.cat(parts).numpy()
-    return outputs
-
-
-def dataset(bundle: Path) -> Dataset:
+def dataset(bundle: Bundle) -> Dataset:
     """Load what a bundle was trained on.
 
     Raises:
         VerificationError: it is no longer the same. Else as `zoo.datasets.chosen`.
     """
-    card = cards.read(bundle)
+    card = bundle.card
     images = isinstance(card.spec, ImageSpec)
-    found = datasets.chosen(card.recipe, card.dataset.name, card.task, images=images)
-    if found.sha256 != card.dataset.sha256:
+    data = datasets.chosen(card.recipe, card.dataset.name, card.task, images=images)
+    if data.sha256 != card.dataset.sha256:
         raise VerificationError(
-            f"bundle {bundle}: trained on other data named {card.dataset.name!r} "
-            f"(SHA-256 {card.dataset.sha256[:12]}..., here {found.sha256[:12]}...)"
+            f"bundle {bundle.path}: trained on other data named {card.dataset.name!r} "
+            f"(SHA-256 {card.dataset.sha256[:12]}..., here {data.sha256[:12]}...)"
         )
-    return found
+    return data
 
 
 def evaluate(
-    bundle: Path,
+    bundle: Bundle,
     split: Split | None = None,
     engine: str = "onnx",
     device: str = "auto",
@@ -77,7 +50,7 @@ def evaluate(
     """Evaluate a bundle on a split; by default on the whole test set of its own dataset.
 
     Args:
-        bundle: a bundle's folder.
+        bundle: what to evaluate.
         split: the rows.
         engine: "torch", or one of `zoo.Session`'s.
         device: where it runs.
@@ -86,17 +59,17 @@ def evaluate(
         VerificationError: the files are not those of the card, or the data is not the same.
         DeviceError: the device is not there.
     """
-    card = cards.read(bundle)
+    card = bundle.card
     if split is None:
         split = dataset(bundle).test
     if engine == "torch":
         from zoo.network.device import torch_device
-        from zoo.network.pipeline import Pipeline
+        from zoo.network.pipeline import Pipeline, run_torch
         from zoo.network.pretrained import load
 
-        place = torch_device(device)
-        pipeline = Pipeline(load(bundle), card.spec, card.task).eval().to(place)
-        outputs, device = run_torch(pipeline, split.inputs), place.type
+        where = torch_device(device)
+        pipeline = Pipeline(load(bundle), card.spec, card.task).eval().to(where)
+        outputs, device = run_torch(pipeline, split.inputs), where.type
     else:
         from zoo.runtime.session import Session
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from zoo import cards
+from zoo.bundle.card import figure
+from zoo.bundle.folder import Bundle
 from zoo.errors import DataError, VerificationError
 from zoo.evaluation.evaluate import evaluate
 
@@ -24,30 +25,34 @@ class Verdict(NamedTuple):
     problem: str
 
 
-def verify(bundle: Path, device: str = "auto") -> Verdict:
-    """Re-check a bundle's hashes and measure its ONNX file on the whole test set.
+def verify(path: Path, device: str = "auto") -> Verdict:
+    """Open a bundle, check its hashes and measure its ONNX file on the whole test set.
+
+    Args:
+        path: the bundle's folder. It is opened here, since a damaged card is a verdict too.
+        device: where the ONNX file runs.
 
     Returns:
-        The verdict; a bundle that fails is no exception but a verdict with its problem.
+        The verdict; a bundle that fails raises nothing, its verdict has the problem.
 
     Raises:
         DeviceError: the device is not there.
     """
-    name, claimed, measured = bundle.name, "", ""
+    name, claimed, measured = path.name, "", ""
     try:
-        card = cards.read(bundle)
+        bundle = Bundle.open(path)
+        card = bundle.card
         name, claimed = card.name, card.score
-        cards.check(bundle, card)
-        found = evaluate(bundle, device=device)
-        again = cards.replace(card, test=found.metrics)
-        measured = again.score
+        bundle.check()
+        metrics = evaluate(bundle, device=device).metrics
+        measured = figure(card.metric, metrics[card.metric])
         for key, value in card.test.items():
-            difference = abs(found.metrics.get(key, float("inf")) - value)
+            difference = abs(metrics.get(key, float("inf")) - value)
             allowed = ACCURACY_TOLERANCE if key == "accuracy" else RELATIVE_TOLERANCE * abs(value)
             if not difference <= allowed:
                 return Verdict(
                     name, claimed, measured,
-                    f"{key} is {found.metrics.get(key)}, the card says {value}",
+                    f"{key} is {metrics.get(key)}, the card says {value}",
                 )  # fmt: skip
     except (DataError, VerificationError) as error:
         return Verdict(name, claimed, measured, str(error))

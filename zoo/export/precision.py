@@ -1,14 +1,4 @@
-"""Variants of an ONNX file: precision, opset, a fixed batch, with or without the preprocessing.
-
-fp32  the network as it is; held to torch within 1e-4 and the same top-1.
-fp16  the network in half precision; inputs, normalising, outputs and softmax stay as they are.
-int8  static quantisation (QDQ): 8-bit weights and activations, whose ranges are those of up to
-      1,024 training rows. In float32 stay the convolution that reads the image (over one channel
-      it is slower in int8) and what a Gemm or MatMul gives, until the next one reads it: logits
-      are not clipped. A table's standardised columns have outliers ten deviations out: there
-      activations have 16 bits, and the file has opset 21. An x86 processor without VNNI (before
-      2019) may round worse: `zoo evaluate` says how it is on yours.
-"""
+"""fp16 and int8: the network in half precision, the graph quantized; see `zoo.export.variant`."""
 
 from __future__ import annotations
 
@@ -16,51 +6,18 @@ import itertools
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal, get_args
+from typing import Any
 
-import numpy as np
 import onnx
 import torch
-from msgspec import Struct
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from zoo.errors import UsageError, unknown
+from zoo.export.parity import filled
 from zoo.network.pipeline import Pipeline, channels_first
 
-Precision = Literal["fp32", "fp16", "int8"]
-Preprocess = Literal["graph", "none"]
-#: The default is what ONNX Runtime 1.18 and later load; torch's converter reaches these.
-OPSET, OPSETS = 20, range(15, 27)
 CALIBRATION = 1024
 _MATRICES = ["Gemm", "MatMul"]
-
-
-class Variant(Struct, frozen=True):
-    """Which ONNX file of a network; the default is the one in its bundle.
-
-    Attributes:
-        precision: of the network's weights and arithmetic.
-        opset: None takes 20, or what the precision needs.
-        batch: rows that the file takes, always; None: any number.
-        preprocess: "graph": raw input, as on the card; "none": the file's input is named `input`
-            and takes float32 [batch, channels, height, width] or columns, normalised already.
-    """
-
-    precision: Precision = "fp32"
-    opset: int | None = None
-    batch: int | None = None
-    preprocess: Preprocess = "graph"
-
-    def __post_init__(self) -> None:
-        if self.precision not in get_args(Precision):
-            raise unknown("precision", self.precision, get_args(Precision))
-        if self.preprocess not in get_args(Preprocess):
-            raise unknown("preprocess", self.preprocess, get_args(Preprocess))
-        if self.opset is not None and self.opset not in OPSETS:
-            raise UsageError(f"opset {self.opset}: expected {OPSETS[0]} to {OPSETS[-1]}")
-        if self.batch is not None and self.batch < 1:
-            raise UsageError(f"batch {self.batch}: expected 1 or more")
 
 
 class Half(nn.Module):
@@ -76,16 +33,11 @@ class Half(nn.Module):
         return y
 
 
-def normalised(pipeline: Pipeline, inputs: NDArray[Any]) -> NDArray[Any]:
+def normalized(pipeline: Pipeline, inputs: NDArray[Any]) -> NDArray[Any]:
     """Do to raw inputs what a caller of a file without preprocessing does."""
     x = torch.from_numpy(inputs)
     rows: NDArray[Any] = pipeline.normalise(channels_first(x) if pipeline.image else x).numpy()
     return rows
-
-
-def filled(rows: NDArray[Any], batch: int) -> NDArray[Any]:
-    """Fill up the last batch with the first rows again: some files take whole batches alone."""
-    return np.resize(rows, (-(-len(rows) // batch) * batch, *rows.shape[1:]))
 
 
 def defuse(graph: onnx.GraphProto) -> None:
@@ -106,10 +58,10 @@ def defuse(graph: onnx.GraphProto) -> None:
             node.CopyFrom(onnx.helper.make_node("Transpose", [between], [y], perm=perm))
 
 
-def quantise(
+def quantize(
     model: onnx.ModelProto, rows: NDArray[Any], batch: int, *, wide: bool
 ) -> onnx.ModelProto:
-    """Quantise a float32 model to int8, with the ranges that `rows` have; `wide`: to 16 bits."""
+    """Quantize a float32 model to int8, with the ranges that `rows` have; `wide`: to 16 bits."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     _fold(model.graph)
@@ -128,13 +80,13 @@ def quantise(
             nodes_to_exclude=[node.name for node in model.graph.node if node.op_type == "Conv"][:1],
             extra_options={"OpTypesToExcludeOutputQuantization": _MATRICES},
         )
-        quantised = onnx.load(path)
-    _shorten(quantised.graph)
-    return quantised
+        quantized = onnx.load(path)
+    _shorten(quantized.graph)
+    return quantized
 
 
 def _fold(graph: onnx.GraphProto) -> None:
-    """Transpose weights here, not in the file: only what is constant is quantised once for all."""
+    """Transpose weights here, not in the file: only what is constant is quantized once for all."""
     weights = {weight.name: weight for weight in graph.initializer}
     for node in [node for node in graph.node if node.op_type == "Transpose"]:
         name = node.input[0]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
 from zoo.errors import VerificationError
-from zoo.export.precision import Variant
+from zoo.export.variant import Variant
 from zoo.files import write_atomic
 
 #: Allowed between the two, as a share of the largest output (of 1, if that is more): a rounding
@@ -33,7 +33,7 @@ def write_vectors(folder: Path, graph: bytes, samples: NDArray[Any], variant: Va
     Raises:
         VerificationError: the reference implementation disagrees. OSError: it cannot be written.
     """
-    from zoo.runtime.session import cpu_session
+    from zoo.runtime.providers import cpu_session
 
     model, session = onnx.load_from_string(graph), cpu_session(graph)
     names = [value.name for value in (*model.graph.input, *model.graph.output)]

@@ -28,7 +28,7 @@ def picture_path(name: str) -> Path:
 
 
 def save(picture: Figure | Path, name: str) -> None:
-    """Save a figure, or a copy of a PNG file, as a lesson's picture: in 256 colours, so small."""
+    """Save a figure, or a copy of a PNG file, as a lesson's picture: in 256 colors, so small."""
     import io
 
     from PIL import Image

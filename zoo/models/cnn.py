@@ -20,7 +20,7 @@ class CNN(nn.Module):
         self.fc = nn.Linear(20 * side * side, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map normalised images [N, channels, size, size] to logits [N, classes]."""
+        """Map normalized images [N, channels, size, size] to logits [N, classes]."""
         x = F.relu(F.max_pool2d(self.conv1(x), 2))  # [N, 1, 28, 28] -> [N, 10, 12, 12]
         x = F.relu(F.max_pool2d(self.conv2(x), 2))  # [N, 20, 4, 4]
         x = x.flatten(1)  # [N, 320]
@@ -40,7 +40,7 @@ ENTRY = Entry(
         batch_size=128,
         lr=6e-3,
         weight_decay=0.01,
-        average=0.998,
+        ema_decay=0.998,
         teacher="resnet",
         rotate=8,
         translate=1.5,
@@ -49,5 +49,5 @@ ENTRY = Entry(
         elastic=0.4,
     ),
     parameters=8_490,
-    limits="Centred single digits as in MNIST; anything else gets a digit too.",
+    limits="Centered single digits as in MNIST; anything else gets a digit too.",
 )

@@ -48,7 +48,7 @@ class GoogLeNet(nn.Module):
         self.fc = nn.Linear(88 * side * side, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map normalised images [N, channels, size, size] to logits [N, classes]."""
+        """Map normalized images [N, channels, size, size] to logits [N, classes]."""
         x = F.relu(F.max_pool2d(self.conv1(x), 2))  # [N, 1, 28, 28] -> [N, 10, 12, 12]
         x = self.incep1(x)  # [N, 88, 12, 12]
         x = F.relu(F.max_pool2d(self.conv2(x), 2))  # [N, 20, 4, 4]
@@ -70,7 +70,7 @@ ENTRY = Entry(
         batch_size=128,
         lr=3e-3,
         weight_decay=0.05,
-        average=0.998,
+        ema_decay=0.998,
         teacher="resnet",
         rotate=10,
         translate=2,
@@ -79,5 +79,5 @@ ENTRY = Entry(
         elastic=0.5,
     ),
     parameters=97_298,
-    limits="Centred single digits as in MNIST; anything else gets a digit too.",
+    limits="Centered single digits as in MNIST; anything else gets a digit too.",
 )

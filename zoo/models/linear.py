@@ -9,7 +9,7 @@ from zoo.recipe import Recipe
 
 
 class Linear(nn.Module):
-    """y = x w + b, over standardised columns."""
+    """y = x w + b, over standardized columns."""
 
     def __init__(self, columns: int = 10, outputs: int = 1) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ from zoo.recipe import Recipe
 
 
 class Logistic(nn.Module):
-    """p = sigmoid(x w + b), over standardised columns.
+    """p = sigmoid(x w + b), over standardized columns.
 
     `forward` returns the logit: BCEWithLogitsLoss takes the sigmoid inside, where it cannot
     overflow, and the ONNX graph takes it at the end.

@@ -1,7 +1,7 @@
 """A small ResNet: two residual blocks. Lesson: residual network.
 
 Source: K. He et al., Deep Residual Learning for Image Recognition, 2015 (the block, without
-batch normalisation, as in the notes).
+batch normalization, as in the notes).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ResNet(nn.Module):
         self.fc = nn.Linear(32 * side * side, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map normalised images [N, channels, size, size] to logits [N, classes]."""
+        """Map normalized images [N, channels, size, size] to logits [N, classes]."""
         x = F.max_pool2d(F.relu(self.conv1(x)), 2)  # [N, 1, 28, 28] -> [N, 16, 12, 12]
         x = self.block1(x)  # [N, 16, 12, 12]
         x = F.max_pool2d(F.relu(self.conv2(x)), 2)  # [N, 32, 4, 4]
@@ -64,7 +64,7 @@ ENTRY = Entry(
         lr=4e-3,
         weight_decay=0.1,
         teacher="teachers/resnet",
-        average=0.998,
+        ema_decay=0.998,
         rotate=10,
         translate=2,
         scale=0.1,
@@ -72,5 +72,5 @@ ENTRY = Entry(
         elastic=0.6,
     ),
     parameters=41_514,
-    limits="Centred single digits as in MNIST; anything else gets a digit too.",
+    limits="Centered single digits as in MNIST; anything else gets a digit too.",
 )

@@ -22,7 +22,7 @@ class RNN(nn.Module):
         self.fc = nn.Linear(self.hidden_size, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map normalised images [N, channels, size, size] to logits [N, classes]."""
+        """Map normalized images [N, channels, size, size] to logits [N, classes]."""
         x = x.transpose(1, 2).flatten(2)  # [N, 1, 28, 28] -> [N, 28 rows, 28]
         h0 = torch.zeros(1, x.shape[0], self.hidden_size, dtype=x.dtype, device=x.device)
         _, h = self.rnn(x, h0)  # h [1, N, 128]
@@ -45,7 +45,7 @@ ENTRY = Entry(
         momentum=0.95,
         weight_decay=0.15,
         clip_norm=1.0,
-        average=0.998,
+        ema_decay=0.998,
         rotate=8,
         translate=1.5,
         scale=0.08,
@@ -53,5 +53,5 @@ ENTRY = Entry(
         elastic=0.4,
     ),
     parameters=21_514,
-    limits="Centred single digits as in MNIST; anything else gets a digit too.",
+    limits="Centered single digits as in MNIST; anything else gets a digit too.",
 )

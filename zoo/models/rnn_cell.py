@@ -22,7 +22,7 @@ class RNNCell(nn.Module):
         self.fc = nn.Linear(self.hidden_size, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map normalised images [N, channels, size, size] to logits [N, classes]."""
+        """Map normalized images [N, channels, size, size] to logits [N, classes]."""
         x = x.transpose(1, 2).flatten(2)  # [N, 1, 28, 28] -> [N, 28 rows, 28]
         h = torch.zeros(x.shape[0], self.hidden_size, dtype=x.dtype, device=x.device)
         for row in x.unbind(1):  # [N, 28], 28 times

@@ -21,7 +21,7 @@ class Softmax(nn.Module):
         self.l5 = nn.Linear(64, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map normalised images [N, channels, size, size] to logits [N, classes]."""
+        """Map normalized images [N, channels, size, size] to logits [N, classes]."""
         x = x.flatten(1)  # [N, 1, 28, 28] -> [N, 784]
         x = F.relu(self.l1(x))  # [N, 512]
         x = F.relu(self.l2(x))  # [N, 256]
@@ -43,7 +43,7 @@ ENTRY = Entry(
         batch_size=128,
         lr=2e-3,
         weight_decay=0.01,
-        average=0.999,
+        ema_decay=0.999,
         teacher="resnet",
         rotate=12,
         translate=2,
@@ -52,5 +52,5 @@ ENTRY = Entry(
         elastic=0.7,
     ),
     parameters=575_050,
-    limits="Centred single digits as in MNIST; anything else gets a digit too.",
+    limits="Centered single digits as in MNIST; anything else gets a digit too.",
 )

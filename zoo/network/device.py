@@ -31,5 +31,5 @@ def torch_device(name: str) -> torch.device:
         name = next(device for device, found in there.items() if found)
     if not there[name]:
         built = f"torch {torch.__version__} sees no such device"
-        raise DeviceError(f"device {name!r} was asked for and is not there: {built}")
+        raise DeviceError(f"device {name!r} is not available: {built}")
     return torch.device(name)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from zoo.spec import ImageSpec, Spec, Task
+
+_BATCH = 500  # rows of one run over a split
 
 
 def channels_first(images: Tensor) -> Tensor:
@@ -15,7 +20,7 @@ def channels_first(images: Tensor) -> Tensor:
     return images.permute(0, 3, 1, 2).to(torch.float32)
 
 
-class Normalise(nn.Module):
+class Normalize(nn.Module):
     """(x - mean) / std; an image's mean and std are those of its pixels / 255."""
 
     shift: Tensor
@@ -23,9 +28,9 @@ class Normalise(nn.Module):
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
-        unit, shape = (255.0, (1, -1, 1, 1)) if isinstance(spec, ImageSpec) else (1.0, (1, -1))
-        self.register_buffer("shift", _column(spec.mean, unit, shape))
-        self.register_buffer("scale", _column(spec.std, unit, shape))
+        shape = (1, -1, 1, 1) if isinstance(spec, ImageSpec) else (1, -1)
+        self.register_buffer("shift", _column(spec.mean, spec.unit, shape))
+        self.register_buffer("scale", _column(spec.std, spec.unit, shape))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map float32 [N, C, H, W] or [N, columns] to the same shape."""
@@ -42,7 +47,7 @@ class Pipeline(nn.Module):
     def __init__(self, network: nn.Module, spec: Spec, task: Task) -> None:
         super().__init__()
         self.network = network
-        self.normalise = Normalise(spec)
+        self.normalise = Normalize(spec)  # spelled as in the ONNX files that ship: their bytes stay
         self.image = isinstance(spec, ImageSpec)
         self.task = task
 
@@ -58,3 +63,23 @@ class Pipeline(nn.Module):
         if self.task == "binary":  # logits [0, z]: their softmax is [1 - sigmoid(z), sigmoid(z)]
             y = torch.cat([torch.zeros_like(y), y], dim=1)
         return y, torch.softmax(y, dim=1)
+
+
+def run_torch(pipeline: nn.Module, inputs: NDArray[Any]) -> NDArray[np.float32]:
+    """Run a `Pipeline` over raw inputs; return its first output.
+
+    Args:
+        pipeline: in eval mode, on the device where it shall run.
+        inputs: uint8 [n, H, W, C] or float32 [n, columns].
+
+    Returns:
+        float32 [n, classes] logits, or [n, 1] predictions.
+    """
+    device = next(pipeline.parameters()).device
+    with torch.inference_mode():
+        parts = [
+            pipeline(torch.from_numpy(inputs[start : start + _BATCH]).to(device))[0].float().cpu()
+            for start in range(0, len(inputs), _BATCH)
+        ]
+    outputs: NDArray[np.float32] = torch.cat(parts).numpy()
+    return outputs

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from zoo import cards, registry
-from zoo.errors import VerificationError, needs_extra
+from zoo import registry
+from zoo.bundle.card import WEIGHTS
+from zoo.bundle.folder import Bundle
+from zoo.errors import VerificationError, last_line, needs_extra
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def load(name: str | os.PathLike[str], *, pretrained: bool = True) -> nn.Module:
+def load(name: str | os.PathLike[str] | Bundle, *, pretrained: bool = True) -> nn.Module:
     """Load a network in eval mode, on the CPU.
 
     It takes normalized float32 images [batch, channels, height, width] (or standardized features
@@ -20,7 +22,8 @@ def load(name: str | os.PathLike[str], *, pretrained: bool = True) -> nn.Module:
     the softmax around it, `zoo.Session` does all of it without torch.
 
     Args:
-        name: a model's name, the path of a bundle, or hf://user/repo on the Hugging Face Hub.
+        name: a model's name, the path of a bundle, hf://user/repo on the Hugging Face Hub, or a
+            bundle that is open.
         pretrained: False gives fresh weights, from torch's global generator.
 
     Raises:
@@ -30,23 +33,22 @@ def load(name: str | os.PathLike[str], *, pretrained: bool = True) -> nn.Module:
     with needs_extra("train", "zoo.load"):
         import safetensors.torch
 
-        if not pretrained and os.fspath(name) in registry.names():
+        if not pretrained and name in registry.names():
             from zoo import datasets
 
-            entry = registry.get(os.fspath(name))
+            entry = registry.get(str(name))
             data = datasets.load(entry.dataset)
             return entry.build(data.spec, len(data.labels)).eval()
-        bundle = cards.locate(name)
-        card = cards.read(bundle)
+        bundle = Bundle.open(name)
+        card = bundle.card
         network = registry.get(card.name).build(card.spec, len(card.labels))
         if pretrained:
-            cards.check(bundle, card, cards.WEIGHTS)
-            state = safetensors.torch.load_file(bundle / cards.WEIGHTS)
+            state = safetensors.torch.load(bundle.read(WEIGHTS))
             try:
                 network.load_state_dict(state)
             except RuntimeError as error:
-                reason = str(error).splitlines()[-1].strip()
+                reason = last_line(error)
                 raise VerificationError(
-                    f"bundle {bundle}: the weights do not fit model {card.name!r}: {reason}"
+                    f"bundle {bundle.path}: the weights do not fit model {card.name!r}: {reason}"
                 ) from None
         return network.eval()

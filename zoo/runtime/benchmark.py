@@ -74,7 +74,7 @@ def _sessions(model: str, device: str, options: dict[str, Any]) -> Iterable[Sess
 
 def _measure(session: Session, batch: int, seconds: float) -> Measurement:
     spec = session.card.inputs[0]
-    shape = (batch, *(int(size) for size in spec.shape[1:]))
+    shape = (batch, *spec.row)
     inputs = np.random.default_rng(0).integers(0, 256, shape).astype(spec.dtype)
     end = time.perf_counter() + seconds / 10
     while time.perf_counter() < end:

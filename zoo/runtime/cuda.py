@@ -93,7 +93,7 @@ class _Slot:
         graph: str | None,
     ) -> None:
         self._session, self._lock = session, threading.Lock()
-        shape = (size, *(int(length) for length in inputs.shape[1:]))
+        shape = (size, *inputs.row)
         self._host = np.zeros(shape, inputs.dtype)
         if place == "cuda":
             _page_lock(self._host)
@@ -102,7 +102,7 @@ class _Slot:
         self._binding.bind_ortvalue_input(inputs.name, self._there)
         self._found = []
         for spec in outputs:
-            shape = (size, *(int(length) for length in spec.shape[1:]))
+            shape = (size, *spec.row)
             value = ort.OrtValue.ortvalue_from_shape_and_type(shape, np.float32, place, 0)
             self._binding.bind_ortvalue_output(spec.name, value)
             self._found.append(value)

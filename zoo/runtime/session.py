@@ -6,39 +6,27 @@ session.predict(images)                 # uint8 [batch, 28, 28, 1], any batch si
 
 from __future__ import annotations
 
-import ctypes
-import hashlib
-import io
 import os
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
-from zoo import cards
-from zoo.errors import DataError, DeviceError, UsageError, VerificationError, needs_extra, unknown
-from zoo.runtime.cuda import DRIVER, Runner
+from zoo.bundle.card import ONNX
+from zoo.bundle.folder import Bundle
+from zoo.errors import DataError, UsageError, unknown
+from zoo.runtime.cuda import Runner
+from zoo.runtime.openvino import compile_graph
+from zoo.runtime.providers import DEVICES, Run, open_session, session_options
 from zoo.spec import ImageSpec
 
 ENGINES = ("onnx", "numpy", "openvino")
-DEVICES = ("auto", "cpu", "cuda", "tensorrt", "mps")
-PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-    "mps": "CoreMLExecutionProvider",
-}
 #: Rows a run: enough to fill the cores, little enough to stay in their cache.
 _CHUNK = 256
-
-Run = Callable[[NDArray[Any]], Sequence[NDArray[np.float32]]]
 
 
 @dataclass(frozen=True)
@@ -62,7 +50,7 @@ class Session:
     """A bundle, ready to predict.
 
     Args:
-        name: a shipped bundle's name, or the path of a bundle.
+        name: a shipped bundle's name, the path of a bundle, hf://user/repo, or an open bundle.
         engine: "onnx" is ONNX Runtime; "numpy" the layers by hand, "openvino" Intel's runtime for
             the same ONNX file (the extra of that name), both on the CPU.
         device: "cuda" and "tensorrt" never run on the CPU; "auto" takes CUDA if it works, else
@@ -85,7 +73,7 @@ class Session:
 
     def __init__(
         self,
-        name: str | os.PathLike[str],
+        name: str | os.PathLike[str] | Bundle,
         *,
         engine: str = "onnx",
         device: str = "auto",
@@ -101,40 +89,36 @@ class Session:
         for given, option, only in ((graphs, "graphs", "cuda"), (fp16, "fp16", "tensorrt")):
             if given and device != only:
                 raise UsageError(f"{option} is for device {only!r}, given device {device!r}")
-        bundle = cards.locate(name)
-        self.card = cards.read(bundle)
+        bundle = Bundle.open(name)
+        self.card = bundle.card
         self._input = self.card.inputs[0]
-        self._row = tuple(self._input.shape[1:])
         self._labels = np.array(self.card.labels, object)
-        if engine != "onnx":
-            if device not in ("auto", "cpu"):
-                raise UsageError(f"engine {engine!r} runs on the CPU, given device {device!r}")
-            self.device = "cpu"
-            if engine == "openvino":
-                run = _openvino(_graph(bundle, self.card), self._input.name, threads)
-                self._run: Run = partial(_chunks, run)
-                return
-            from zoo.scratch import Pipeline, build
-
-            self._run = Pipeline(build(bundle), self.card.spec, self.card.task)
-            return
-        session, self.device = _open(
-            _graph(bundle, self.card),
-            device,
-            _session_options(threads, spin),
-            {
+        self._run: Run
+        if engine == "onnx":
+            settings = {
                 "cuda": {
                     "cudnn_conv_algo_search": "HEURISTIC",
                     "enable_cuda_graph": str(int(graphs)),
                 },
                 "tensorrt": {"trt_fp16_enable": str(fp16)},
-            },
-        )
-        if self.device in ("cuda", "tensorrt"):
-            self._run = Runner(session, self._input, self.card.outputs, graphs=graphs).run
+            }
+            options = session_options(threads, spin)
+            session, self.device = open_session(bundle.read(ONNX), device, options, settings)
+            if self.device in ("cuda", "tensorrt"):
+                self._run = Runner(session, self._input, self.card.outputs, graphs=graphs).run
+            else:
+                name = self._input.name
+                self._run = partial(_chunks, lambda inputs: session.run(None, {name: inputs}))
+            return
+        if device not in ("auto", "cpu"):
+            raise UsageError(f"engine {engine!r} runs on the CPU, given device {device!r}")
+        self.device = "cpu"
+        if engine == "openvino":
+            self._run = partial(_chunks, compile_graph(bundle.read(ONNX), self._input, threads))
         else:
-            name = self._input.name
-            self._run = partial(_chunks, lambda inputs: session.run(None, {name: inputs}))
+            from zoo.scratch import Pipeline, build
+
+            self._run = Pipeline(build(bundle), self.card.spec, self.card.task)
 
     def run(self, inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
         """Run the graph over any number of rows; return its outputs, in the card's order.
@@ -146,7 +130,7 @@ class Session:
             DataError: another dtype or shape, or a number that is not finite.
         """
         spec = self._input
-        if inputs.dtype != spec.dtype or inputs.shape[1:] != self._row or inputs.ndim < 2:
+        if inputs.dtype != spec.dtype or inputs.shape[1:] != spec.row or inputs.ndim < 2:
             raise DataError(
                 f"{spec.name}: expected {spec.dtype} {_shape(spec.shape)}, "
                 f"given {inputs.dtype} {_shape(inputs.shape)}"
@@ -161,7 +145,7 @@ class Session:
         Returns:
             The seconds that the fastest took.
         """
-        zeros = np.zeros((rows, *(int(size) for size in self._row)), self._input.dtype)
+        zeros = np.zeros((rows, *self._input.row), self._input.dtype)
         times = []
         for _ in range(3):
             began = time.perf_counter()
@@ -174,7 +158,7 @@ class Session:
 
         Args:
             inputs: uint8 [batch, height, width, channels] images or float32 [batch, columns]
-                features, as the card says; a grey image may leave the channels out.
+                features, as the card says; a gray image may leave the channels out.
 
         Raises:
             DataError: see `run`.
@@ -191,109 +175,12 @@ class Session:
         return Prediction(labels, outputs[1], indices, np.empty(0, np.float32))
 
 
-def _graph(bundle: Path, card: cards.Card) -> bytes:
-    try:
-        graph = (bundle / cards.ONNX).read_bytes()
-    except FileNotFoundError:
-        raise VerificationError(f"bundle {bundle}: {cards.ONNX} is missing") from None
-    if hashlib.sha256(graph).hexdigest() != card.files.get(cards.ONNX):
-        raise VerificationError(f"bundle {bundle}: {cards.ONNX} is not the file its card names")
-    return graph
-
-
 def _chunks(run: Run, inputs: NDArray[Any]) -> Sequence[NDArray[np.float32]]:
     inputs = np.ascontiguousarray(inputs)
     if len(inputs) <= _CHUNK:
         return run(inputs)
     parts = [run(inputs[at : at + _CHUNK]) for at in range(0, len(inputs), _CHUNK)]
     return [np.concatenate(group) for group in zip(*parts, strict=True)]
-
-
-def _openvino(graph: bytes, name: str, threads: int) -> Run:
-    """Compile for the CPU; OpenVINO computes in bfloat16 where the processor is fast at it.
-
-    But not on tables: their raw columns have more digits than bfloat16.
-    """
-    with needs_extra("openvino", "engine 'openvino'"):
-        import openvino
-    core = openvino.Core()
-    settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads}
-    if name != "images":
-        settings["INFERENCE_PRECISION_HINT"] = "f32"
-    compiled = core.compile_model(core.read_model(io.BytesIO(graph)), "CPU", settings)
-
-    def run(inputs: NDArray[Any]) -> Sequence[NDArray[np.float32]]:  # a request for each: threads
-        found: Sequence[NDArray[np.float32]]
-        found = compiled.create_infer_request().infer({name: inputs}).to_tuple()
-        return found
-
-    return run
-
-
-def cpu_session(graph: bytes, options: ort.SessionOptions | None = None) -> ort.InferenceSession:
-    """Open a bare ONNX Runtime session on the CPU."""
-    options = options or _session_options(0)
-    return ort.InferenceSession(graph, options, providers=[PROVIDERS["cpu"]])
-
-
-def _session_options(threads: int, spin: bool = True) -> ort.SessionOptions:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
-    options.log_severity_level = 4  # what goes wrong is told in our own words
-    return options
-
-
-def _open(
-    graph: bytes, device: str, options: ort.SessionOptions, settings: dict[str, dict[str, str]]
-) -> tuple[ort.InferenceSession, str]:
-    if device == "cpu":
-        return cpu_session(graph, options), device
-    wanted = "cuda" if device == "auto" else device
-    reason = "no CoreML provider" if device == "mps" else cuda_missing()
-    if reason is None or device == "mps":
-        session = _open_provider(graph, wanted, options, settings)
-        if session is not None:
-            return session, wanted
-        if device != "mps":
-            reason = f"ONNX Runtime's {PROVIDERS[wanted]} did not start (zoo doctor helps)"
-            if device == "auto":
-                print(f"device auto: the CPU, since {reason}", file=sys.stderr)
-    if device == "auto":
-        return cpu_session(graph, options), "cpu"
-    raise DeviceError(f"device {device!r} was asked for and is not there: {reason}")
-
-
-def _open_provider(
-    graph: bytes, device: str, options: ort.SessionOptions, settings: dict[str, dict[str, str]]
-) -> ort.InferenceSession | None:
-    """Open a session whose first provider really is the device's, or return None."""
-    there = ort.get_available_providers()
-    if PROVIDERS[device] not in there:
-        return None
-    if device in settings and hasattr(ort, "preload_dlls"):
-        ort.preload_dlls(directory="")  # torch's own CUDA wheels, without importing torch
-    behind = ("cuda", "cpu") if device == "tensorrt" else ("cpu",)  # for what it has no kernel
-    providers = [(PROVIDERS[each], settings.get(each, {})) for each in (device, *behind)]
-    try:
-        session = ort.InferenceSession(graph, options, providers=providers)
-    except Exception:
-        return None
-    return session if session.get_providers()[0] == PROVIDERS[device] else None
-
-
-def cuda_missing() -> str | None:
-    """Return why CUDA cannot be used, or None if a driver and a GPU are there."""
-    if PROVIDERS["cuda"] not in ort.get_available_providers():
-        return f"this onnxruntime {ort.__version__} is built without CUDA"
-    try:
-        driver = ctypes.CDLL(DRIVER)
-    except OSError:
-        return f"no NVIDIA driver ({DRIVER})"
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or not count:
-        return "the NVIDIA driver finds no GPU"
-    return None
 
 
 def _shape(shape: tuple[int | str, ...]) -> str:

@@ -6,7 +6,8 @@ import os
 
 import numpy as np
 
-from zoo import cards
+from zoo.bundle.card import WEIGHTS
+from zoo.bundle.folder import Bundle
 from zoo.errors import DataError, VerificationError, needs_extra
 from zoo.scratch.activation import log_softmax
 from zoo.scratch.layer import Array, Layer, expect
@@ -17,15 +18,15 @@ _BATCH = 100  # what the layers keep for backward stays small
 
 
 def build(
-    name: str | os.PathLike[str], *, pretrained: bool = True, seed: int | None = None
+    name: str | os.PathLike[str] | Bundle, *, pretrained: bool = True, seed: int | None = None
 ) -> Layer:
     """Build a network in eval mode, with the weights of its bundle.
 
-    It takes normalised float32 images [batch, channels, height, width] (or standardised features
-    [batch, columns]), as that of `zoo.load`; `Pipeline` puts the normalising around it.
+    It takes normalized float32 images [batch, channels, height, width] (or standardized features
+    [batch, columns]), as that of `zoo.load`; `Pipeline` puts the normalizing around it.
 
     Args:
-        name: a model's name, or the path of a bundle.
+        name: a model's name, the path of a bundle, or a bundle that is open.
         pretrained: False gives fresh weights, drawn from `seed`.
 
     Raises:
@@ -33,18 +34,17 @@ def build(
         VerificationError: the bundle was changed.
         ZooError: safetensors is not installed.
     """
-    bundle = cards.locate(name)
-    card = cards.read(bundle)
+    bundle = Bundle.open(name)
+    card = bundle.card
     rng = np.random.default_rng(seed)
     network = make(card.name, card.spec, card.task, len(card.labels), rng=rng)
     if pretrained:
-        cards.check(bundle, card, cards.WEIGHTS)
         with needs_extra("train", "zoo.scratch.build"):
-            from safetensors.numpy import load_file
+            from safetensors.numpy import load
         try:
-            network.load_state_dict(load_file(bundle / cards.WEIGHTS))
+            network.load_state_dict(load(bundle.read(WEIGHTS)))
         except DataError as error:
-            raise VerificationError(f"bundle {bundle}: {error}") from None
+            raise VerificationError(f"bundle {bundle.path}: {error}") from None
     network.eval()
     return network
 
@@ -53,7 +53,7 @@ class Pipeline:
     """`zoo.network.pipeline.Pipeline` in NumPy: raw input in, outputs as on the card.
 
     Args:
-        network: takes normalised float32 input, in eval mode.
+        network: takes normalized float32 input, in eval mode.
         spec: the input's kind, mean and standard deviation.
         task: decides the outputs.
     """
@@ -66,7 +66,7 @@ class Pipeline:
             for values in (spec.mean, spec.std)
         )
 
-    def normalise(self, inputs: Array) -> Array:
+    def normalize(self, inputs: Array) -> Array:
         """Map uint8 [N, H, W, C] to float32 [N, C, H, W], or float32 [N, columns] to itself.
 
         Raises:
@@ -89,7 +89,7 @@ class Pipeline:
             DataError: another shape or dtype than the card's.
         """
         starts = range(0, max(len(inputs), 1), _BATCH)
-        parts = [self.network(self.normalise(inputs[at : at + _BATCH])) for at in starts]
+        parts = [self.network(self.normalize(inputs[at : at + _BATCH])) for at in starts]
         y = np.concatenate(parts)
         if self.task == "regression":
             return (y,)

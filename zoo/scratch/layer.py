@@ -105,7 +105,7 @@ class Module:
             state[name][...] = array
 
     def train(self, mode: bool = True) -> None:
-        """Switch to training: dropout drops, batch normalisation uses the batch's statistics."""
+        """Switch to training: dropout drops, batch normalization uses the batch's statistics."""
         for _, module in self.modules():
             module.training = mode
 

@@ -20,7 +20,7 @@ import torch
 from msgspec import Struct
 from torch import Tensor
 
-from zoo.cards import Plan
+from zoo.bundle.run import EpochLog, Plan
 from zoo.errors import UsageError, ZooError
 from zoo.files import write_atomic
 from zoo.recipe import Recipe
@@ -29,20 +29,9 @@ from zoo.training import distributed
 NAME, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 _NEW = "checkpoint.new.safetensors"
 #: Where the header has the state and the digest; the number is the format's.
-_KEY, _DIGEST = "zoo.training.checkpoint.3", "sha256"
+_KEY, _DIGEST = "zoo.checkpoint.4", "sha256"
 #: Stands where the digest goes while it is computed.
 _BLANK = b"0" * 64
-
-
-class EpochLog(Struct, frozen=True, forbid_unknown_fields=True):
-    """One line of `log.jsonl`. Seconds are those of training alone, without validation."""
-
-    epoch: int
-    loss: float
-    lr: float
-    validation: dict[str, float]
-    seconds: float
-    images_per_second: float
 
 
 class Progress(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -155,7 +144,7 @@ def _read(path: Path, plan: Plan | None) -> tuple[Progress, bytes]:
     except OSError as error:
         raise ZooError(f"{path} cannot be read: {error.strerror}") from None
     except (struct.error, ValueError) as error:  # msgspec's errors are ValueErrors too
-        raise ZooError(f"{path} is no whole checkpoint of the zoo: {error}") from None
+        raise ZooError(f"{path} is not a complete checkpoint of the zoo: {error}") from None
     return progress, data
 
 

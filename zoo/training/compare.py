@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from zoo import cards
-from zoo.cards import figure
+from zoo.bundle.card import CARD, figure
+from zoo.bundle.folder import Bundle
+from zoo.bundle.run import LOG, plan
 from zoo.errors import UsageError, VerificationError
 
 
@@ -38,10 +39,11 @@ def read(name: str) -> Row:
         UsageError: there is no such bundle or run. VerificationError: its card or log is damaged.
     """
     path = Path(name)
-    plan = None if (path / cards.CARD).exists() else cards.plan(path)
-    if plan is None:
-        path = cards.locate(name)
-    log = path / cards.LOG
+    bundle, started = None, None if (path / CARD).exists() else plan(path)
+    if started is None:
+        bundle = Bundle.open(name)
+        path = bundle.path
+    log = path / LOG
     try:
         lines = log.read_bytes().splitlines() if log.exists() else []
         epochs: list[dict[str, Any]] = [msgspec.json.decode(line) for line in lines]
@@ -51,18 +53,19 @@ def read(name: str) -> Row:
         history = [float(epoch["validation"][metric]) for epoch in epochs]
         seconds = sum(float(epoch["seconds"]) for epoch in epochs)
     except (msgspec.DecodeError, KeyError, TypeError):
-        raise VerificationError(f"{log} is no log of a training") from None
-    if plan is None:
-        card = cards.read(path)
+        raise VerificationError(f"{log} is not the log of a training") from None
+    if bundle is not None:
+        card = bundle.card
         return Row(
             name, card.name, msgspec.structs.asdict(card.recipe), card.metric,
             card.test[card.metric], card.validation[card.metric], card.training.epoch,
             card.training.seconds, card.parameters, history,
         )  # fmt: skip
+    assert started is not None
     best = max(history, default=None)
     epoch = None if best is None else history.index(best) + 1
-    recipe = msgspec.structs.asdict(plan.recipe)
-    return Row(name, plan.model, recipe, metric, None, best, epoch, seconds, None, history)
+    recipe = msgspec.structs.asdict(started.recipe)
+    return Row(name, started.model, recipe, metric, None, best, epoch, seconds, None, history)
 
 
 def differing(rows: list[Row]) -> list[str]:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo import cards
+from zoo.bundle.card import WEIGHTS
+from zoo.bundle.folder import Bundle
 from zoo.errors import UsageError
 from zoo.network.pretrained import load
 from zoo.recipe import Recipe
@@ -20,12 +21,12 @@ def weights(recipe: Recipe) -> str:
     """Return the SHA-256 of the weights of the recipe's teacher; "" if it has none."""
     if not recipe.teacher:
         return ""
-    return cards.read(cards.locate(recipe.teacher)).files[cards.WEIGHTS]
+    return Bundle.open(recipe.teacher).card.files[WEIGHTS]
 
 
 def check(recipe: Recipe, spec: Spec, classes: int) -> None:
     """Raise a UsageError if the recipe's teacher is none for these inputs and classes."""
-    card = cards.read(cards.locate(recipe.teacher))
+    card = Bundle.open(recipe.teacher).card
     if card.task != "classification" or (card.spec, len(card.labels)) != (spec, classes):
         raise UsageError(
             f"teacher {recipe.teacher!r} knows {len(card.labels)} classes of {card.dataset.name}: "
@@ -39,7 +40,7 @@ class Teacher:
     def __init__(self, recipe: Recipe, spec: Spec, classes: int, device: torch.device) -> None:
         check(recipe, spec, classes)
         self._network: nn.Module = load(recipe.teacher).to(device)
-        self._temperature, self._share = recipe.temperature, recipe.distillation
+        self._temperature, self._alpha = recipe.temperature, recipe.alpha
 
     def loss(self, loss: Tensor, logits: Tensor, x: Tensor) -> Tensor:
         """Mix the loss by the labels with T^2 KL(teacher || network) at temperature T.
@@ -47,10 +48,10 @@ class Teacher:
         Args:
             loss: a scalar.
             logits: [N, classes], the network's.
-            x: what it has seen, normalised [N, channels, size, size].
+            x: what it has seen, normalized [N, channels, size, size].
         """
         with torch.no_grad():
             known = F.log_softmax(self._network(x).float() / self._temperature, dim=1)
         ours = F.log_softmax(logits / self._temperature, dim=1)
         divergence = F.kl_div(ours, known, reduction="batchmean", log_target=True)
-        return self._share * self._temperature**2 * divergence + (1 - self._share) * loss
+        return self._alpha * self._temperature**2 * divergence + (1 - self._alpha) * loss

@@ -75,7 +75,7 @@ class Workers:
         """Return the network to call: its gradients are those of all workers' rows.
 
         Raises:
-            UsageError: it has batch normalisation, and the device is not CUDA.
+            UsageError: it has batch normalization, and the device is not CUDA.
         """
         if self.alone:
             return network
@@ -84,7 +84,7 @@ class Workers:
         if any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in network.modules()):
             if self.device.type != "cuda":
                 raise UsageError(
-                    f"{type(network).__name__} has batch normalisation, which torch computes over "
+                    f"{type(network).__name__} has batch normalization, which torch computes over "
                     f"all workers on CUDA alone: train it in one process, or on --device cuda"
                 )
             nn.SyncBatchNorm.convert_sync_batchnorm(network)

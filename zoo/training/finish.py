@@ -11,15 +11,15 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from zoo import cards, hardware, plots
-from zoo.cards import Card, DatasetInfo, Training
+from zoo import hardware, plots
+from zoo.bundle.card import FORMAT, ONNX, WEIGHTS, Card, DatasetInfo, Training
+from zoo.bundle.folder import Bundle
 from zoo.datasets import Dataset
 from zoo.entry import Entry
 from zoo.evaluation import metrics
-from zoo.evaluation.evaluate import run_torch
 from zoo.export.graph import contract, export
 from zoo.files import sha256, write_atomic
-from zoo.network.pipeline import Pipeline
+from zoo.network.pipeline import Pipeline, run_torch
 from zoo.recipe import Recipe
 from zoo.spec import outputs
 from zoo.training.checkpoint import Progress
@@ -45,24 +45,25 @@ def finish(
         OSError: the folder cannot be written.
     """
     device = workers.device
-    pipeline = Pipeline(network, data.spec, entry.task).to(device).eval()
+    # On the CPU, whatever trained: what the card says and what the ONNX file is held to is one run.
+    pipeline = Pipeline(network, data.spec, entry.task).cpu().eval()
     logits = run_torch(pipeline, data.test.inputs)
-    pipeline = pipeline.cpu()
     weights = safetensors.torch.save(
         {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     )
-    write_atomic(run / cards.WEIGHTS, weights)
+    write_atomic(run / WEIGHTS, weights)
     graph, parity = export(
         pipeline,
         data.spec,
-        contract(entry.name, entry.task, data.labels, sha256(run / cards.WEIGHTS)),
+        contract(entry.name, entry.task, data.labels, sha256(run / WEIGHTS)),
         data.test.inputs,
+        logits,
     )
-    write_atomic(run / cards.ONNX, graph)
+    write_atomic(run / ONNX, graph)
     own = at.recipe.data != ""
     seconds = sum(log.seconds for log in at.history)
     card = Card(
-        format=1,
+        format=FORMAT,
         name=entry.name,
         title=entry.title,
         lesson=entry.lesson,
@@ -79,7 +80,7 @@ def finish(
         dataset=DatasetInfo(
             name=data.name,
             source=data.source,
-            licence=data.licence,
+            license=data.license,
             sha256=data.sha256,
             train=len(data.train.targets),
             validation=len(data.validation.targets),
@@ -102,8 +103,8 @@ def finish(
             versions=hardware.versions(*PACKAGES),
             teacher=at.teacher,
         ),
-        files={name: sha256(run / name) for name in (cards.WEIGHTS, cards.ONNX)},
-        licence="unknown" if own else "Apache-2.0",
+        files={name: sha256(run / name) for name in (WEIGHTS, ONNX)},
+        license="unknown" if own else "Apache-2.0",
         limits=_LIMITS.format(data.name) if own else entry.limits,
     )
     plots.curves(at.history, at.best_epoch, run / CURVES, entry.name)
@@ -111,7 +112,7 @@ def finish(
         plots.confusion(card.confusion, card.labels, run / CONFUSION, f"{card.name} {card.score}")
     else:
         plots.predictions(logits[:, 0], data.test.targets, run / CONFUSION, card.name)
-    cards.write(run, card)
+    Bundle.write(run, card)
     print(f"{entry.name}: test {card.score}, bundle in {run}", file=sys.stderr)
     return card
 

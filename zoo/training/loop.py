@@ -30,20 +30,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from zoo import cards, datasets, hardware, registry
-from zoo.cards import Plan
+from zoo import datasets, hardware, registry
+from zoo.bundle.card import CARD, WEIGHTS
+from zoo.bundle.folder import Bundle
+from zoo.bundle.run import LOG, PLAN, EpochLog, Plan, plan
 from zoo.datasets import Dataset
 from zoo.entry import Entry
-from zoo.errors import Interrupted, UsageError, ZooError
+from zoo.errors import Interrupted, UsageError, ZooError, first_line, last_line
 from zoo.evaluation import metrics
-from zoo.evaluation.evaluate import run_torch
 from zoo.files import write_atomic
-from zoo.network.pipeline import Normalise, Pipeline, channels_first
+from zoo.network.pipeline import Normalize, Pipeline, channels_first, run_torch
 from zoo.progress import Bar
 from zoo.recipe import Recipe
 from zoo.spec import ImageSpec
 from zoo.training import augment, checkpoint, distillation, distributed, finish
-from zoo.training.checkpoint import EpochLog, Progress
+from zoo.training.checkpoint import Progress
 from zoo.training.distributed import Workers
 from zoo.training.step import step
 from zoo.training.tensorboard import Tell, board
@@ -85,7 +86,7 @@ def train(
     if distributed.restarted():
         if checkpoint.exists(run):
             at, saved = checkpoint.load(run, Plan(name, recipe))
-    elif distributed.first() and (checkpoint.exists(run) or (run / cards.CARD).exists()):
+    elif distributed.first() and (checkpoint.exists(run) or (run / CARD).exists()):
         raise UsageError(f"{run} already holds a run: resume it, or give another folder")
     return _start(entry, at, saved, run, device, tensorboard)
 
@@ -101,7 +102,7 @@ def resume(
         UsageError: no checkpoint, or one of another model than `name`.
         ZooError: neither checkpoint is whole. Else as `train`.
     """
-    at, saved = checkpoint.load(run, cards.plan(run))
+    at, saved = checkpoint.load(run, plan(run))
     if name is not None and at.model != name:
         raise UsageError(f"{run} holds a checkpoint of model {at.model!r}, not of {name!r}")
     return _start(registry.get(at.model), at, saved, run, device, tensorboard)
@@ -120,7 +121,7 @@ def _start(
     if at.teacher not in ("", learns_from):
         raise UsageError(
             f"{run} learns from the {at.recipe.teacher!r} with weights {at.teacher[:12]}..., "
-            f"here they are {learns_from[:12]}...: train anew"
+            f"here they are {learns_from[:12]}...: start a new run"
         )
     at.teacher = learns_from
     hardware.keep_freed_memory()
@@ -147,7 +148,9 @@ def _train(
     # Data: whole in memory, on the device.
     data = datasets.chosen(recipe, entry.dataset, entry.task, images=entry.takes_images)
     if at.data not in ("", data.sha256):
-        raise UsageError(f"{run}: {data.source} has changed since the training began: train anew")
+        raise UsageError(
+            f"{run}: {data.source} has changed since the training began: start a new run"
+        )
     at.data = data.sha256
     if recipe.sampler == "balanced" and not data.labels:
         raise UsageError("sampler 'balanced' is for classes, this model has none")
@@ -156,7 +159,7 @@ def _train(
     inputs = torch.from_numpy(data.train.inputs).to(device)
     targets = torch.from_numpy(data.train.targets).to(device)
     image = isinstance(data.spec, ImageSpec)
-    normalise = Normalise(data.spec).to(device)
+    normalize = Normalize(data.spec).to(device)
     steps_per_epoch = math.ceil(len(inputs) / recipe.batch_size)
     steps = recipe.epochs * steps_per_epoch
 
@@ -177,7 +180,7 @@ def _train(
             network.load_state_dict(saved["network"])
             average.load_state_dict(saved["average"])
         except RuntimeError as error:
-            reason = str(error).splitlines()[-1].strip()
+            reason = last_line(error)
             raise ZooError(
                 f"{run}: the checkpoint does not fit model {entry.name!r} as it is now: {reason}"
             ) from None
@@ -185,7 +188,7 @@ def _train(
 
     if workers.rank == 0:
         run.mkdir(parents=True, exist_ok=True)
-        write_atomic(run / cards.PLAN, msgspec.json.encode(Plan(entry.name, recipe)))
+        write_atomic(run / PLAN, msgspec.json.encode(Plan(entry.name, recipe)))
 
     def save() -> None:
         if workers.rank:
@@ -194,7 +197,7 @@ def _train(
         groups["optimizer"] = take_step.state()
         checkpoint.save(run, at, groups)
         log = b"".join(msgspec.json.encode(line) + b"\n" for line in at.history)
-        write_atomic(run / cards.LOG, log)
+        write_atomic(run / LOG, log)
 
     shared = "" if workers.alone else f" x {workers.count}"
     print(f"train {entry.name} on {device}{shared} into {run}", file=sys.stderr)
@@ -221,9 +224,9 @@ def _train(
                 lr = recipe.lr * _schedule(recipe, at.step / steps)
                 mine, weight = workers.share(len(batch))
                 # forward, loss, zero, backward, step
-                loss = take_step(normalise(x[mine]), y[mine], lr, weight)
-                if recipe.average:
-                    _blend(average, network, recipe.average, at.step)
+                loss = take_step(normalize(x[mine]), y[mine], lr, weight)
+                if recipe.ema_decay:
+                    _blend(average, network, recipe.ema_decay, at.step)
                 loss_sum += loss
                 at.step += 1
                 if at.step % _SHOW_EVERY == 0:  # reading the loss waits for the device
@@ -240,7 +243,7 @@ def _train(
                     f"zoo train {entry.name} --resume {run}"
                 )
 
-            kept = average if recipe.average else network
+            kept = average if recipe.ema_decay else network
             found: dict[str, float] = {}
             if workers.rank == 0:
                 pipeline = Pipeline(kept, data.spec, entry.task).to(device).eval()
@@ -295,7 +298,7 @@ def _network(entry: Entry, data: Dataset, recipe: Recipe) -> nn.Module:
             row = torch.from_numpy(data.train.inputs[:1])
             Pipeline(network, data.spec, entry.task).eval()(row)
     except RuntimeError as error:
-        side, reason = data.train.inputs.shape[1], str(error).partition("\n")[0]
+        side, reason = data.train.inputs.shape[1], first_line(error)
         raise UsageError(
             f"model {entry.name!r} cannot take images of {side}x{side}: try a larger --size "
             f"({reason})"
@@ -305,7 +308,7 @@ def _network(entry: Entry, data: Dataset, recipe: Recipe) -> nn.Module:
 
 def _pretrained(network: nn.Module, entry: Entry) -> None:
     """Put the shipped weights into the layers that they fit, and say which start afresh."""
-    known = safetensors.torch.load_file(cards.locate(entry.name) / cards.WEIGHTS)
+    known = safetensors.torch.load(Bundle.open(entry.name).read(WEIGHTS))
     state = network.state_dict()
     fits = {
         name: tensor for name, tensor in known.items()

@@ -1,27 +1,23 @@
 """Does a published figure hold? Train by the card's own recipe and seeds, and compare.
 
-    zoo reproduce cnn
-
-And the other end: which of several seeds ships, and what its card says of the others.
+zoo reproduce cnn
 """
 
 from __future__ import annotations
 
-import shutil
 import statistics
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from zoo import cards
-from zoo.cards import Card, Plan, Seeds, figure
+from zoo.bundle.card import CARD, WEIGHTS, Card, Seeds, figure
+from zoo.bundle.folder import Bundle
+from zoo.bundle.run import Plan, plan
 from zoo.errors import UsageError
 from zoo.evaluation.evaluate import dataset
 
 #: A figure may be off by twice its standard deviation over seeds, and always by so much.
 TOLERANCE = 0.0005
-_SHIPPED = (cards.WEIGHTS, cards.ONNX, cards.LOG, "curves.png", "confusion.png")
 
 
 class Trial(NamedTuple):
@@ -46,7 +42,11 @@ class Verdict(NamedTuple):
 
 
 def reproduce(
-    name: str, *, seeds: int | None = None, out: Path = Path("runs/reproduce"), device: str = "auto"
+    bundle: Bundle,
+    *,
+    seeds: int | None = None,
+    out: Path = Path("runs/reproduce"),
+    device: str = "auto",
 ) -> Verdict:
     """Train a bundle's model again, by its card, into `out/MODEL-SEED`.
 
@@ -54,16 +54,15 @@ def reproduce(
     shipped seed must come out byte for byte, where hardware, threads and versions are the card's.
 
     Args:
-        name: a bundle, by name or path.
+        bundle: whose figure to check.
         seeds: how many, the shipped one first; by default all that the card names.
         out: where the runs go; one that was stopped goes on, one that ended is taken as it is.
         device: as of `zoo.training.loop.train`.
 
     Raises:
-        UsageError: no such bundle, or a folder holds another training. Else as `train`.
+        UsageError: a folder holds another training. Else as `train`.
     """
-    bundle = cards.locate(name)
-    card = cards.read(bundle)
+    card = bundle.card
     if card.recipe.data:
         dataset(bundle)  # not after hours of training on something else
     claim = card.seeds or Seeds(
@@ -74,13 +73,13 @@ def reproduce(
     problems, trials = [], []
     for seed in sorted(said, key=lambda seed: seed != claim.shipped)[:seeds]:
         run = _train(card, seed, out / f"{card.name}-{seed}", device)
-        again, weights = cards.read(run), ""
+        again, weights = Bundle.open(run).card, ""
         if seed == claim.shipped:
             weights = "the same bytes"
-            if again.files[cards.WEIGHTS] != card.files[cards.WEIGHTS]:
+            if again.files[WEIGHTS] != card.files[WEIGHTS]:
                 weights = f"other bytes: {_elsewhere(card, again) or 'on the same machine kind'}"
                 if not _elsewhere(card, again):
-                    problems.append(f"{run / cards.WEIGHTS} is not the shipped one's bytes")
+                    problems.append(f"{run / WEIGHTS} is not the shipped one's bytes")
         trials.append(Trial(seed, said[seed], again.test[claim.metric], weights))
     mean = statistics.mean(trial.measured for trial in trials)
     allowed = max(2 * claim.std, TOLERANCE)
@@ -108,10 +107,10 @@ def _train(card: Card, seed: int, run: Path, device: str) -> Path:
     from zoo.training import checkpoint, loop
 
     recipe = card.recipe.replace(seed=seed)
-    plan = cards.plan(run)
-    if plan is not None and plan != Plan(card.name, recipe):
+    started = plan(run)
+    if started is not None and started != Plan(card.name, recipe):
         raise UsageError(f"{run} holds another training than the card's: remove it")
-    if (run / cards.CARD).exists():
+    if (run / CARD).exists():
         print(f"{run} has ended before: taken as it is, remove it to train again", file=sys.stderr)
         return run
     threads = torch.get_num_threads()
@@ -137,53 +136,3 @@ def _elsewhere(card: Card, again: Card) -> str:
         for what in sorted({*there, *here})
         if there.get(what) != here.get(what)
     )
-
-
-def summarise(bundles: Sequence[Path]) -> Seeds:
-    """Sum up runs of one recipe with several seeds; the best on validation is the one to ship.
-
-    Raises:
-        UsageError: fewer than two, not the same model and recipe, or a seed twice.
-    """
-    found = sorted((cards.read(bundle) for bundle in bundles), key=lambda card: card.recipe.seed)
-    if len(found) < 2:
-        raise UsageError(f"expected two or more finished runs, given {len(found)}")
-    recipes = {(card.name, card.recipe.replace(seed=0), card.dataset.sha256) for card in found}
-    seeds = tuple(card.recipe.seed for card in found)
-    if len(recipes) > 1 or len({*seeds}) < len(seeds):
-        raise UsageError("expected runs of one model and recipe, with another seed each")
-    metric = found[0].metric
-    values = tuple(card.test[metric] for card in found)
-    best = max(found, key=_validation)  # never by the test set
-    return Seeds(
-        metric=metric,
-        seeds=seeds,
-        values=values,
-        mean=statistics.mean(values),
-        std=statistics.stdev(values),
-        shipped=best.recipe.seed,
-        why=f"best of {len(found)} seeds on the validation split",
-    )
-
-
-def _validation(card: Card) -> tuple[float, ...]:
-    found = card.validation
-    return (-found["mse"],) if card.metric == "r2" else (found["accuracy"], -found["loss"])
-
-
-def ship(bundles: Sequence[Path], to: Path) -> Card:
-    """Copy the run that is best on validation to `to`, with all seeds' figures on its card.
-
-    Raises:
-        UsageError: as `summarise`. VerificationError: a file is not its card's.
-    """
-    seeds = summarise(bundles)
-    (bundle,) = (each for each in bundles if cards.read(each).recipe.seed == seeds.shipped)
-    card = cards.replace(cards.read(bundle), seeds=seeds)
-    cards.check(bundle, card)
-    to.mkdir(parents=True, exist_ok=True)
-    for name in _SHIPPED:
-        if (bundle / name).exists():
-            shutil.copyfile(bundle / name, to / name)
-    cards.write(to, card)
-    return card

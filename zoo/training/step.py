@@ -36,7 +36,7 @@ class Step(Protocol):
     """One step of a training."""
 
     def __call__(self, x: Tensor, y: Tensor, lr: float, weight: float = 1.0) -> Tensor | float:
-        """Take normalised inputs and their targets; move the weights; return the loss.
+        """Take normalized inputs and their targets; move the weights; return the loss.
 
         `weight`: of the loss, for some of a batch's rows; see `zoo.training.distributed`.
         """
@@ -169,7 +169,7 @@ class _ByHand:
             parameter.data = theirs[name].detach().numpy()
         self._layers.train()
         self._criterion: Loss = CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
-        self._teacher, self._share = None, recipe.distillation
+        self._teacher, self._alpha = None, recipe.alpha
         if recipe.teacher:
             check(recipe, spec, classes)
             self._teacher = scratch.build(recipe.teacher)
@@ -199,12 +199,12 @@ class _ByHand:
         loss = self._criterion(outputs, targets)  # loss
         if self._teacher is not None:
             known = self._distillation(outputs, self._teacher(x.numpy()))
-            loss = self._share * known + (1 - self._share) * loss
+            loss = self._alpha * known + (1 - self._alpha) * loss
         for optimizer in self._optimizers:
             optimizer.zero_grad()  # zero the gradients
         gradient = self._criterion.backward()
         if self._teacher is not None:
-            gradient = self._share * self._distillation.backward() + (1 - self._share) * gradient
+            gradient = self._alpha * self._distillation.backward() + (1 - self._alpha) * gradient
         self._layers.accumulate(gradient)  # backward
         if self._clip:
             self._clip_norm()

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import msgspec
 
+from zoo.bundle.run import EpochLog
 from zoo.errors import needs_extra
-from zoo.training.checkpoint import EpochLog, Progress
+from zoo.training.checkpoint import Progress
 
 Tell = Callable[[EpochLog], None]
 

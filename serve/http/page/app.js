@@ -121,7 +121,7 @@ function raster(size, width, place) {
   return Array.from({ length: size * size }, (_, i) => data[4 * i + 3]);
 }
 
-/** As MNIST was made: the ink fits a box of 20, its centre of mass is the centre of 28. */
+/** As MNIST was made: the ink fits a box of 20, its center of mass is the center of 28. */
 function mnist() {
   const [xs, ys] = [0, 1].map((axis) => strokes.flat().map((point) => point[axis]));
   const [left, top] = [Math.min(...xs), Math.min(...ys)];
@@ -132,8 +132,8 @@ function mnist() {
     raster(28, width, ([x, y]) => [(x - left) * scale + dx, (y - top) * scale + dy]);
   const first = at(4, 4);
   const mass = first.reduce((total, value) => total + value);
-  const centre = (of) => first.reduce((total, value, i) => total + value * of(i), 0) / mass;
-  return at(17.5 - centre((i) => i % 28), 17.5 - centre((i) => Math.floor(i / 28)));
+  const center = (of) => first.reduce((total, value, i) => total + value * of(i), 0) / mass;
+  return at(17.5 - center((i) => i % 28), 17.5 - center((i) => Math.floor(i / 28)));
 }
 
 function paint() {

@@ -1,6 +1,6 @@
 """A model repository for Triton Inference Server's ONNX Runtime backend (KServe uses it too).
 
-repository(["cnn", "runs/mine"], "models")  # then: tritonserver --model-repository=models
+repository([Bundle.open("cnn")], "models")  # then: tritonserver --model-repository=models
 
 The graph takes what a decoder returns, so Triton needs nothing else: no pre- or postprocessing.
 Opset 20 needs a Triton with ONNX Runtime 1.18 or newer: 24.07 and later.
@@ -8,13 +8,11 @@ Opset 20 needs a Triton with ONNX Runtime 1.18 or newer: 24.07 and later.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from zoo import cards
-from zoo.cards import ONNX, Card
+from zoo.bundle.card import ONNX, Card
+from zoo.bundle.folder import Bundle
 from zoo.errors import unknown
 from zoo.files import write_atomic
 from zoo.spec import TensorSpec
@@ -25,7 +23,7 @@ _LABELS = "labels.txt"
 
 
 def repository(
-    bundles: Iterable[str | os.PathLike[str]],
+    bundles: Iterable[Bundle],
     folder: Path,
     *,
     kind: str = "cpu",
@@ -34,7 +32,7 @@ def repository(
     """Write the bundles as a Triton model repository; other models in the folder stay.
 
     Args:
-        bundles: names of shipped bundles, paths, or hf:// addresses.
+        bundles: what to write.
         folder: the repository: folder/NAME/config.pbtxt, labels.txt and 1/model.onnx.
         kind: where Triton runs them: "cpu" or "gpu".
         max_batch: rows that Triton's dynamic batching puts together, at most.
@@ -43,17 +41,16 @@ def repository(
         The models' folders.
 
     Raises:
-        UsageError: no such bundle or kind. VerificationError: a bundle was changed.
+        UsageError: no such kind. VerificationError: a bundle was changed.
     """
     if kind not in KINDS:
         raise unknown("kind", kind, KINDS)
     written = []
-    for bundle in map(cards.locate, bundles):
-        card = cards.read(bundle)
-        cards.check(bundle, card, ONNX)
+    for bundle in bundles:
+        card, graph = bundle.card, bundle.read(ONNX)
         model = folder / card.name
         (model / "1").mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(bundle / ONNX, model / "1" / "model.onnx")
+        write_atomic(model / "1" / "model.onnx", graph)
         if card.labels:
             write_atomic(model / _LABELS, "".join(f"{label}\n" for label in card.labels))
         write_atomic(model / "config.pbtxt", config(card, kind, max_batch))

@@ -1,0 +1,164 @@
+"""The card: `card.json`, what is known of a trained model. Typed; nothing missing or unknown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from zoo.errors import VerificationError
+from zoo.recipe import Recipe
+from zoo.spec import Spec, Task, TensorSpec
+
+#: The format of cards that this version writes.
+FORMAT = 2
+CARD, WEIGHTS, ONNX = "card.json", "model.safetensors", "model.onnx"
+
+
+class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Which data: the SHA-256 is over the raw bytes, the numbers are rows in each part."""
+
+    name: str
+    source: str
+    license: str
+    sha256: str
+    train: int
+    validation: int
+    test: int
+    #: A user's own classes: how many rows of each to train on.
+    counts: tuple[int, ...] = ()
+
+
+class Training(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How the weights came about; `command` makes them again."""
+
+    command: str
+    seconds: float
+    #: The epoch whose weights were kept; see the recipe's `keep`.
+    epoch: int
+    images_per_second: float
+    device: str
+    hardware: str
+    threads: int
+    versions: dict[str, str]
+    #: The SHA-256 of the weights of the recipe's teacher.
+    teacher: str = ""
+
+
+class Parity(Struct, frozen=True, forbid_unknown_fields=True):
+    """ONNX Runtime on the CPU against torch, over the whole test set."""
+
+    max_abs_difference: float
+    same_top1: int
+    samples: int
+
+
+class Seeds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The same recipe trained with several seeds: what the published figure is one of.
+
+    `values` are test figures in the order of `seeds`; `std` is the sample standard deviation.
+    """
+
+    metric: str
+    seeds: tuple[int, ...]
+    values: tuple[float, ...]
+    mean: float
+    std: float
+    #: The seed whose weights are in the bundle, and why that one.
+    shipped: int
+    why: str
+
+
+class Card(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """`card.json`. Metrics are shares (0 to 1) or in the target's own units.
+
+    `test` is measured on the whole test set, which chose nothing; `validation` on the split
+    that chose the epoch. `confusion[i][j]` counts test rows of class i predicted as j.
+    `files` maps each file of the bundle to its SHA-256.
+    """
+
+    format: int
+    name: str
+    title: str
+    lesson: str
+    task: Task
+    labels: tuple[str, ...]
+    spec: Spec
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    parameters: int
+    test: dict[str, float]
+    validation: dict[str, float]
+    confusion: tuple[tuple[int, ...], ...]
+    parity: Parity
+    dataset: DatasetInfo
+    recipe: Recipe
+    training: Training
+    files: dict[str, str]
+    license: str
+    limits: str
+    seeds: Seeds | None = None
+
+    @property
+    def metric(self) -> str:
+        """The headline metric's name."""
+        return "accuracy" if "accuracy" in self.test else "r2"
+
+    @property
+    def score(self) -> str:
+        """The headline test metric, as text: an accuracy in percent, or R2 of a regression."""
+        return figure(self.metric, self.test[self.metric])
+
+    @property
+    def spread(self) -> str:
+        """The score among those of the other seeds, as text; "" where one seed alone is known."""
+        if self.seeds is None:
+            return ""
+        mean, std = self.seeds.mean, self.seeds.std
+        shown = f"{100 * mean:.2f} +- {100 * std:.2f}"
+        if self.seeds.metric != "accuracy":
+            shown = f"{mean:.3f} +- {std:.3f}"
+        return f"(mean {shown} over {len(self.seeds.seeds)} seeds)"
+
+
+def figure(metric: str, value: float) -> str:
+    """Return a headline metric as text."""
+    return f"{100 * value:.2f} %" if metric == "accuracy" else f"R2 {value:.3f}"
+
+
+def parse(data: bytes, source: str) -> Card:
+    """Read a card from JSON bytes; `source` names it in the message.
+
+    Raises:
+        VerificationError: not JSON, a missing or unknown field, a value of the wrong type, or a
+            format that this version does not read.
+    """
+    try:
+        version = msgspec.json.decode(data, type=_Version).format
+        if version == 1:
+            return msgspec.convert(_from_format_1(msgspec.json.decode(data)), Card)
+        if version == FORMAT:
+            return msgspec.json.decode(data, type=Card)
+    except msgspec.DecodeError as error:  # ValidationError is one too
+        raise VerificationError(f"{source} is not a valid card: {error}") from None
+    raise VerificationError(
+        f"{source} has card format {version}; this version of the zoo reads formats 1 and {FORMAT}"
+    )
+
+
+class _Version(Struct):
+    format: int
+
+
+def _from_format_1(plain: dict[str, Any]) -> dict[str, Any]:
+    """Give the fields of a card of version 0.2.0 and before the names that they have now."""
+    renamed = {"licence": "license", "average": "ema_decay", "distillation": "alpha"}
+
+    def rename(fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields  # wrong, and refused as such by the type
+        return {renamed.get(name, name): value for name, value in fields.items()}
+
+    plain = rename(plain) | {"format": FORMAT}
+    return plain | {part: rename(plain[part]) for part in ("dataset", "recipe") if part in plain}

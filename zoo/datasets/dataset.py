@@ -1,0 +1,40 @@
+"""A data set in memory: three fixed splits of one source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+from zoo.spec import Spec
+
+
+class Split(NamedTuple):
+    """Rows with their answers.
+
+    inputs: uint8 [n, height, width, channels], or float32 [n, columns];
+    targets: int64 [n] class numbers, or float32 [n] values.
+    """
+
+    inputs: NDArray[Any]
+    targets: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Three fixed splits of one source; `labels` is empty in a regression.
+
+    `notes`: what a user should know of it, a line each.
+    """
+
+    name: str
+    source: str
+    license: str
+    sha256: str
+    spec: Spec
+    labels: tuple[str, ...]
+    train: Split
+    validation: Split
+    test: Split
+    notes: tuple[str, ...] = ()

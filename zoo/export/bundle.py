@@ -1,0 +1,153 @@
+"""A bundle's network, exported once more: a file, a bundle, or a folder of test vectors."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from torch import nn
+
+from zoo.bundle.card import ONNX, WEIGHTS, Parity
+from zoo.bundle.folder import Bundle
+from zoo.errors import UsageError
+from zoo.evaluation import metrics
+from zoo.evaluation.evaluate import dataset
+from zoo.export import parity
+from zoo.export.graph import contract, quiet, to_bytes, to_model
+from zoo.export.parity import Measured
+from zoo.export.precision import CALIBRATION, Half, defuse, normalized, quantize
+from zoo.export.variant import Variant
+from zoo.files import sha256, write_atomic
+from zoo.network.pipeline import Pipeline, run_torch
+from zoo.network.pretrained import load
+from zoo.spec import TableSpec
+
+
+class Made(NamedTuple):
+    """A file, its figures, its confusion matrix, and the inputs it was measured on."""
+
+    graph: bytes
+    measured: Measured
+    confusion: tuple[tuple[int, ...], ...]
+    samples: NDArray[Any]
+
+
+def make(bundle: Bundle, variant: Variant) -> Made:
+    """Export a bundle's network in memory, and measure it on the whole test set.
+
+    Raises:
+        UsageError: the variant cannot be. VerificationError: it is not good enough (see
+        `zoo.export.parity`), or the bundle was changed.
+    """
+    card, data = bundle.card, dataset(bundle)
+    pipeline = Pipeline(load(bundle), card.spec, card.task).eval()
+    # A folder's rows come class by class: calibrate on every n-th, not on the first ones.
+    stride = -(-len(data.train.targets) // CALIBRATION)
+    rows, samples = data.train.inputs[::stride], data.test.inputs
+    meta = contract(card.name, card.task, card.labels, card.files[WEIGHTS])
+    if variant != Variant():
+        meta["variant"] = variant
+    if variant.preprocess == "none":
+        rows, samples = normalized(pipeline, rows), normalized(pipeline, samples)
+        pipeline.add_module("normalise", nn.Identity())
+        pipeline.image = False
+        unit = int(card.spec.unit)
+        meta["normalize"] = {"divide_by": unit, "mean": card.spec.mean, "std": card.spec.std}
+    expected = run_torch(pipeline, samples)
+    model = _convert(pipeline, bundle, variant, rows)
+    graph = to_bytes(model, meta)
+    run = parity.open_graph(graph)
+    outputs = run(samples, variant.batch or parity.PART)
+    measured = Measured(
+        **msgspec.structs.asdict(parity.difference(expected, outputs)),
+        test=metrics.measure(card.task, outputs, data.test.targets),
+        fp32=metrics.measure(card.task, expected, data.test.targets),
+    )
+    if variant.precision == "fp32":
+        limit = parity.check_fp32(expected, measured)
+    else:
+        limit = parity.check_lossy(card, measured, float(np.abs(expected).max()))
+    if variant.batch is None:
+        parity.check_batches(run, samples, outputs, limit)
+    if variant != Variant():  # the default's figures are on its card
+        graph = to_bytes(model, meta | {"measured": measured})
+    return Made(graph, measured, metrics.confusion(card.task, outputs, data.test.targets), samples)
+
+
+def _convert(
+    pipeline: Pipeline, bundle: Bundle, variant: Variant, rows: NDArray[Any]
+) -> onnx.ModelProto:
+    """Convert to the variant's precision and opset; `rows` calibrate int8."""
+    card = bundle.card
+    if variant.precision == "fp16":
+        pipeline.network = Half(pipeline.network)
+    model = to_model(pipeline, card.spec, variant, len(card.labels))
+    if variant.precision == "fp16":
+        defuse(model.graph)
+    elif variant.precision == "int8":
+        with quiet():
+            wide = isinstance(card.spec, TableSpec)
+            model = quantize(model, rows, variant.batch or 64, wide=wide)
+    opset = model.opset_import[0].version
+    if variant.opset not in (None, opset):
+        raise UsageError(
+            f"opset {variant.opset}: {card.name} in {variant.precision} needs opset {opset}"
+        )
+    return model
+
+
+def export_bundle(
+    bundle: Bundle, to: str | Path, variant: Variant | None = None, *, vectors: bool = False
+) -> Measured:
+    """Export a bundle's network: to a file, a bundle or a folder of test vectors.
+
+    Args:
+        bundle: whose weights to take.
+        to: a file; an existing folder or text that ends in "/": a whole bundle is written there.
+        variant: None: the file that is in the bundle.
+        vectors: write the file with test vectors into the folder `to`; see `zoo.export.vectors`.
+
+    Raises:
+        UsageError: the variant or the folder cannot be. VerificationError: as `make`; nothing was
+        written. OSError: it cannot be written.
+    """
+    variant, path = variant or Variant(), Path(to)
+    whole = not vectors and (str(to).endswith(("/", os.sep)) or path.is_dir())
+    if whole and (variant.batch or variant.preprocess == "none"):
+        raise UsageError(
+            f"{to} would be a bundle, which takes raw inputs at any batch size: name a file, or "
+            "leave out batch and preprocess"
+        )
+    if (whole or vectors) and path.exists() and (path.is_file() or any(path.iterdir())):
+        raise UsageError(f"{to}: expected a new or an empty folder")
+    made = make(bundle, variant)
+    if vectors:
+        from zoo.export.vectors import write_vectors
+
+        write_vectors(path, made.graph, made.samples, variant)
+    elif whole:
+        _write_bundle(bundle, path, made, variant)
+    else:
+        write_atomic(path, made.graph)
+    return made.measured
+
+
+def _write_bundle(bundle: Bundle, folder: Path, made: Made, variant: Variant) -> None:
+    card, measured = bundle.card, made.measured
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / WEIGHTS, bundle.read(WEIGHTS))
+    write_atomic(folder / ONNX, made.graph)
+    changes = {
+        "title": card.title + (f", {variant.precision}" if variant.precision != "fp32" else ""),
+        "test": measured.test,
+        "confusion": made.confusion,
+        "parity": Parity(measured.max_abs_difference, measured.same_top1, measured.samples),
+        "seeds": None,  # theirs are figures of fp32
+        "files": {name: sha256(folder / name) for name in (WEIGHTS, ONNX)},
+    }
+    Bundle.write(folder, msgspec.structs.replace(card, **changes))
