@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from PIL import Image
 
+import cli
 import zoo
 from zoo.runtime.providers import cuda_missing
 
@@ -29,6 +32,21 @@ def test_help_names_every_command(zoo_process: Cli) -> None:
         assert f"  {command} " in done.stdout
     for command in COMMANDS:
         assert zoo_process(command, "-h").returncode == 0
+
+
+def test_the_help_says_what_each_option_is(zoo_cli: Cli) -> None:
+    summaries = zoo_cli("--help").stdout.partition("Commands:")[2]
+    assert "..." not in summaries  # none is cut
+    for name, command in typer.main.get_command(cli.app).commands.items():
+        options = [param for param in command.params if param.param_type_name == "option"]
+        text = zoo_cli(name, "--help").stdout
+        for param in command.params:
+            assert param.help, (name, param.name)
+            assert param.help[0].isupper() or param.help.startswith(("none:", "gRPC")), param.help
+            assert param.help.endswith((".", "]")), param.help
+        sections = re.findall(r"^(\w+):$", text, re.M)
+        if len(options) > 8:  # too many for one list
+            assert len(sections) >= 3, name
 
 
 def test_version(zoo_cli: Cli) -> None:
@@ -75,8 +93,10 @@ def test_evaluate_draws_the_confusion_matrix(zoo_cli: Cli) -> None:
 def test_verify_all_shipped_bundles(zoo_cli: Cli) -> None:
     result = zoo_cli("verify")
     assert result.exit_code == 0, result.stdout
-    assert [line.split()[0] for line in result.stdout.splitlines()] == zoo.list_models()
-    assert all(line.endswith("ok") for line in result.stdout.splitlines())
+    head, *lines = result.stdout.splitlines()
+    assert head.split() == ["name", "card", "measured", "verdict"]
+    assert [line.split()[0] for line in lines] == zoo.list_models()
+    assert all(line.endswith("ok") for line in lines)
 
 
 def test_benchmark_measures_and_draws(zoo_cli: Cli) -> None:
@@ -206,10 +226,11 @@ def test_doctor_without_the_train_extra(tmp_path: Path) -> None:
 def test_lessons_are_listed_and_run(zoo_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     done = zoo_cli("lesson")
     assert done.exit_code == 0
-    names = [line.split()[0] for line in done.stdout.splitlines()]
+    names = [line.split()[0] for line in done.stdout.splitlines()[1:]]
     assert len(names) == 34
     assert {"tensors", "basic_cnn", "conv2d_by_hand"} <= set(names)
-    assert "梯度下降 · Gradient descent" in done.stdout
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("gradient_descent"))
+    assert line.split() == ["gradient_descent", "梯度下降", "Gradient", "descent"]
     assert [one["name"] for one in json.loads(zoo_cli("lesson", "--json").stdout)] == names
     ran = zoo_cli("lesson", "flatten_by_hand")
     assert ran.exit_code == 0
