@@ -660,9 +660,9 @@ def serve(
     ] = "text",
 ) -> None:
     """Serve models over HTTP: the Open Inference Protocol V2, and a page to draw digits on."""
-    from serve.options import Options, bundles
-    from serve.server import bind, grpc_address
-    from serve.server import serve as run
+    from serve import server
+    from serve.models import bundles
+    from serve.options import Options
     from zoo.bundle.folder import shipped
 
     if grpc_port and grpc_port == port:
@@ -678,14 +678,20 @@ def serve(
         timeout=timeout,
         max_body=max_body,
         log=log_format if access_log else "off",
-        grpc="" if grpc_port is None else grpc_address(host, grpc_port),
+        grpc="" if grpc_port is None else server.grpc_address(host, grpc_port),
     )
     bundles(options.models)  # what is wrong with them is told before the address
-    listener = bind(host, port)
+    listener = server.bind(host, port)
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listener.getsockname()[1]}/"
     lines = [address, f"grpc://{options.grpc}"] if options.grpc else [address]
-    run(options, listener, workers, lambda: print(*lines, sep="\n", flush=True))
+    announce = partial(print, *lines, sep="\n", flush=True)
+    if workers == 1:
+        server.serve(options, listener, announce)
+    else:
+        from serve import workers as several
+
+        several.serve(options, listener, workers, announce)
 
 
 @app.command()

@@ -399,6 +399,34 @@ def test_documents_and_cards(server: Server) -> None:
         assert not re.findall(rb"(?:src|href)=\"(?:https?:)?//", data)
 
 
+def test_another_server_gets_the_same_answers(server: Server, digits: mnist.Split) -> None:
+    """Under uvicorn's h11 protocol, answers go out by plain ASGI and not to the transport."""
+    code = (
+        "import uvicorn; from serve.http.app import App; from serve.models import Models\n"
+        "from serve.options import Options; from serve.server import bind\n"
+        "app, listener = App(Models(Options(models=('cnn',), log='off'))), bind('127.0.0.1', 0)\n"
+        "listener.listen()\nprint(listener.getsockname()[1], flush=True)\n"
+        "uvicorn.Server(uvicorn.Config(app, http='h11')).run(sockets=[listener])"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", int(process.stdout.readline()), timeout=30
+        )
+        with contextlib.closing(connection):
+            for body in (json_body(digits.inputs[:2]), b"{", json_body(digits.inputs[:3])):
+                connection.request("POST", INFER, body)
+                answer = connection.getresponse()
+                status, _, data = server.request("POST", INFER, body)
+                assert (answer.status, answer.read()) == (status, data)
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
 def test_metrics_and_access_log(start: Callable[..., Server], digits: mnist.Split) -> None:
     server = start("cnn", "--log-format", "json")
     body = json_body(digits.inputs[:8])
