@@ -26,6 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import zoo
 from zoo import Session
 from zoo.bundle.card import parse
 from zoo.bundle.folder import Bundle, shipped
@@ -391,6 +392,9 @@ def test_documents_and_cards(server: Server) -> None:
             assert (status, headers["content-type"], data[:4]) == (200, "image/png", b"\x89PNG")
     card = server.request("GET", "/v1/models/cnn")[2]
     assert parse(card, "served") == Bundle.open("cnn").card
+    openapi = json.loads(server.request("GET", "/openapi.json")[2])
+    assert openapi["components"]["parameters"]["model"]["schema"]["enum"] == shipped()
+    assert openapi["info"]["version"] == zoo.__version__
     docs = server.request("GET", "/docs")[2].decode()
     assert "/v2/models/{model}/infer" in docs
     for page in ("/", "/docs"):

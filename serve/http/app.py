@@ -123,6 +123,8 @@ def _routes(models: Models) -> list[BaseRoute]:
     async def metrics(request: Request) -> Response:
         return Response(models.metrics.text(), media_type=CONTENT_TYPE)
 
+    names = list(models.sessions)
+    described = openapi.document(names)
     documents: dict[str, Callable[[Request], Any]] = {
         "/v2": lambda request: protocol.server_metadata(),
         "/v2/health/live": lambda request: {"live": True},
@@ -131,9 +133,9 @@ def _routes(models: Models) -> list[BaseRoute]:
         _VERSION: metadata,
         _MODEL + "/ready": model_ready,
         _VERSION + "/ready": model_ready,
-        "/v1/models": lambda request: [pages.summary(models, name) for name in models.sessions],
+        "/v1/models": lambda request: [pages.summary(models, name) for name in names],
         "/v1/models/{model}": lambda request: session(request).card,
-        "/openapi.json": lambda request: openapi.document(list(models.sessions)),
+        "/openapi.json": lambda request: described,
     }
 
     def document(function: Callable[[Request], Any]) -> Callable[[Request], Any]:
@@ -149,7 +151,7 @@ def _routes(models: Models) -> list[BaseRoute]:
         Route("/v1/predict/{model}", partial(images.predict, models), methods=["POST"]),
         Route("/v1/models/{model}/{picture}", partial(pages.picture, models)),
         Route("/metrics", metrics),
-        Route("/docs", partial(pages.docs, models)),
+        Route("/docs", partial(pages.docs, openapi.page(names))),
         Route("/", pages.index),
         Mount("/page", pages.PageFiles(directory=pages.PAGE)),
     ]

@@ -10,7 +10,6 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from serve.errors import HttpError
-from serve.http import openapi
 from serve.models import Models
 
 PAGE = Path(__file__).parent / "page"
@@ -34,9 +33,9 @@ async def index(request: Request) -> Response:
     return FileResponse(PAGE / "index.html", headers=_CSP | _NO_CACHE)
 
 
-async def docs(models: Models, request: Request) -> Response:
-    """Answer `GET /docs`."""
-    return Response(openapi.page(list(models.sessions)), media_type="text/html", headers=_CSP)
+async def docs(page: str, request: Request) -> Response:
+    """Answer `GET /docs` with the page of `serve.http.openapi`."""
+    return Response(page, media_type="text/html", headers=_CSP)
 
 
 async def picture(models: Models, request: Request) -> Response:
