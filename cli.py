@@ -549,7 +549,7 @@ def predict(
     json: Json = False,
 ) -> None:
     """Predict images or tables."""
-    from serve.batch import sinks
+    from serve.batch import job, sinks
     from serve.batch.run import Tally
     from serve.batch.run import run as run_locally
     from zoo.files import readable
@@ -582,10 +582,10 @@ def predict(
     else:
         given = [readable(text) for text in inputs]
         what = {"files": card.files, "inputs": given, **how, "engine": engine}
-        job = sinks.Job(output, what, resume)
+        writing = job.Job(output, what, resume)
         if resume:
-            how["skip"] = job.done
-        with job.open() as sink:
+            how["skip"] = writing.done
+        with writing.open() as sink:
             tally = run(inputs, sink, **how)
     if kept is not None:
         _print_json({"model": card.name, "device": tally.device, "rows": kept.rows})

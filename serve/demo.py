@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from serve.batch.job import Job
 from serve.batch.run import run as predict_all
-from serve.batch.sinks import Collect, Job
+from serve.batch.sinks import Collect
 from zoo import datasets, registry
 from zoo.bundle.card import Card
 from zoo.bundle.folder import Bundle
