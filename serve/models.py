@@ -80,7 +80,7 @@ class Models:
             batcher.close()
 
     def depth(self, name: str) -> int:
-        """Return how many requests wait for a model."""
+        """Return how many requests are in a model's queue."""
         return self.batchers[name].depth
 
     def session(self, name: str, version: str = protocol.VERSION) -> Session:
@@ -117,7 +117,7 @@ def bundles(models: Iterable[str]) -> dict[str, Bundle]:
     """Open the bundles, by the names they are served under; each card has that name.
 
     Args:
-        models: names or paths; the name is the card's, or another one that stands before it:
+        models: names or paths; another name to serve it under may stand before one:
             "fashion=runs/resnet-2".
 
     Raises:

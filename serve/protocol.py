@@ -22,25 +22,29 @@ EXTENSIONS = ["binary_tensor_data"]
 
 
 def finite(array: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
-    """Return the array, or refuse it (400) for NaN or infinity."""
+    """Return the array.
+
+    Raises:
+        HttpError: 400, it has NaN or infinity.
+    """
     if spec.dtype == "float32" and not np.isfinite(array).all():
         raise HttpError(400, f"{spec.name}: expected finite numbers, given NaN or infinity")
     return array
 
 
 def only(tensors: Sequence[Any], spec: TensorSpec) -> Any:
-    """Return the one input that a request has; name, datatype and shape are the contract's.
+    """Return the one input of a request, its name, datatype and shape checked.
 
     Raises:
-        HttpError: 400, they are not.
+        HttpError: 400, there is another number of inputs, or they do not match the contract.
     """
     if [tensor.name for tensor in tensors] != [spec.name]:
         names = ", ".join(tensor.name for tensor in tensors) or "none"
         raise HttpError(400, f"inputs: expected {spec.name!r} alone, given {names}")
     tensor = tensors[0]
-    want = DATATYPES[spec.dtype]
-    if tensor.datatype != want:
-        raise HttpError(400, f"{spec.name}: expected datatype {want}, given {tensor.datatype}")
+    datatype = DATATYPES[spec.dtype]
+    if tensor.datatype != datatype:
+        raise HttpError(400, f"{spec.name}: expected datatype {datatype}, given {tensor.datatype}")
     shape = tensor.shape
     if len(shape) != len(spec.shape) or shape[0] < 1 or tuple(shape[1:]) != spec.shape[1:]:
         text = ", ".join(map(str, spec.shape))

@@ -91,7 +91,7 @@ class Endpoint:
             self._server.add_insecure_port(self._models.options.grpc)
         except RuntimeError:
             raise ZooError(f"cannot listen on {self._models.options.grpc} for gRPC") from None
-        for name in (SERVICE, health.SERVICE_NAME):  # the server as a whole, "", serves already
+        for name in (SERVICE, health.SERVICE_NAME):  # "", the whole server, is SERVING already
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
 

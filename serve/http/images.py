@@ -26,7 +26,7 @@ _CURL = "application/x-www-form-urlencoded"  # what `curl --data-binary @digit.p
 
 
 async def predict(models: Models, request: Request) -> Response:
-    """Answer with a prediction for each file; a bad one has its error and harms no other."""
+    """Answer with a prediction for each file, or with its error; the others are still predicted."""
     session = models.session(request.path_params["model"])
     card, spec = session.card, session.card.spec
     if not isinstance(spec, ImageSpec):

@@ -45,14 +45,14 @@ class _Request(Struct, Generic[T]):
 
 
 class Infer(NamedTuple):
-    """A request: the input, and which outputs are wanted; each binary or not."""
+    """A request: the input, and the outputs to return: their numbers, and whether as binary."""
 
     id: str
     inputs: NDArray[Any]
     outputs: list[tuple[int, bool]]
 
 
-#: By the input's dtype: what nearly all send, flat data.
+#: By the input's dtype, for flat data, which nearly all clients send; typed decoding is faster.
 _flat: dict[str, msgspec.json.Decoder[Any]] = {
     "uint8": msgspec.json.Decoder(_Request[list[int]]),
     "float32": msgspec.json.Decoder(_Request[list[float]]),
@@ -87,23 +87,23 @@ def parse(body: bytes, header_length: str | None, card: Card) -> Infer:
         body, binary = body[:size], body[size:]
     request, flat = _decode(body, spec)
     tensor = only(request.inputs, spec)
-    given = tensor.parameters.get("binary_data_size")
-    if given is None:
+    binary_size = tensor.parameters.get("binary_data_size")
+    if binary_size is None:
         if binary:
             raise HttpError(400, f"{len(binary)} bytes after the JSON belong to no input")
         array = _json_data(tensor, flat, spec)
     else:
-        array = _binary_data(binary, given, tensor, spec)
+        array = _binary_data(binary, binary_size, tensor, spec)
     inputs = finite(array.reshape(tensor.shape), spec)
     return Infer(request.id, inputs, _wanted(request, card))
 
 
 def _decode(body: bytes, spec: TensorSpec) -> tuple[_Request[Any], bool]:
-    """Return the request, and whether its data is known to be a flat list of numbers."""
+    """Return the request, and whether its data was decoded as a flat list of numbers."""
     try:
         return _flat[spec.dtype].decode(body), True
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        pass  # nested data, or a fault to be named
+        pass  # nested data, or an error that the next decoder describes
     try:
         return _any.decode(body), False
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
@@ -118,9 +118,11 @@ def _json_data(tensor: _Input[Any], flat: bool, spec: TensorSpec) -> NDArray[Any
         if not flat:
             array = _nested_data(tensor.data, spec)
         elif spec.dtype == "uint8":
-            array = np.frombuffer(bytearray(tensor.data), np.uint8)  # sooner than bytes(list)
+            array = np.frombuffer(bytearray(tensor.data), np.uint8)  # faster than bytes(list)
         else:
-            with np.errstate(over="ignore"):  # too large becomes infinity, and is refused
+            with np.errstate(
+                over="ignore"
+            ):  # a number too large becomes infinity, which `finite` refuses
                 array = np.array(tensor.data, np.float32)
     except (ValueError, OverflowError):  # a number beyond a byte
         array = _nested_data(tensor.data, spec)
@@ -131,7 +133,7 @@ def _json_data(tensor: _Input[Any], flat: bool, spec: TensorSpec) -> NDArray[Any
 
 
 def _nested_data(data: Any, spec: TensorSpec) -> NDArray[Any]:
-    """Read data that are nested lists; or say what is wrong with them."""
+    """Read nested lists, or raise what is wrong with them."""
     expected = "integers from 0 to 255" if spec.dtype == "uint8" else "numbers"
     try:
         array = np.array(data)
@@ -158,7 +160,7 @@ def _binary_data(binary: bytes, size: Any, tensor: _Input[Any], spec: TensorSpec
 
 
 def _raw(body: bytes, spec: TensorSpec) -> NDArray[Any]:
-    """Read a body that is nothing but the tensor; its size tells the batch."""
+    """Read a body that is the tensor alone; the batch follows from its size."""
     row = math.prod(spec.row) * np.dtype(spec.dtype).itemsize
     if not body or len(body) % row:
         raise HttpError(400, f"raw request: expected a multiple of {row} bytes, given {len(body)}")
