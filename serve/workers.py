@@ -64,10 +64,8 @@ def serve(
                 print(f"zoo: worker {process.pid} died, starting another", file=sys.stderr)
                 processes[number] = start(number)
             while not messages.empty():
-                if (failure := messages.get()) is not None:
-                    message, code = failure
-                    problem = ZooError(message)
-                    problem.exit_code = code
+                if (error := messages.get()) is not None:
+                    problem = error
                 elif not announced:
                     announced = True
                     announce()
@@ -91,9 +89,9 @@ def _listeners(listener: socket.socket, workers: int) -> list[socket.socket]:
 
 
 def _work(options: Options, listener: socket.socket, messages: Any) -> None:
-    """Serve as one of several; send None when the models are loaded, or (message, exit code)."""
+    """Serve as one of several; send None when the models are loaded, or the error."""
     try:
         server.serve(options, listener, lambda: messages.put(None))
     except ZooError as error:
-        messages.put((str(error), error.exit_code))
+        messages.put(error)
         sys.exit(error.exit_code)

@@ -16,11 +16,9 @@ from typing import IO, Any
 import msgspec
 
 from serve.batch.readers import BLOCK
-from serve.batch.sinks import Arrow, Csv, Jsonl, Sink
+from serve.batch.sinks import SUFFIXES, Sink, writer
 from zoo.errors import UsageError, needs_extra
 from zoo.files import write_atomic
-
-SUFFIXES = (".csv", ".jsonl", ".parquet")
 
 
 class Job:
@@ -79,7 +77,7 @@ class Job:
         try:
             write_atomic(self._description_path, self._description)
             with self._part.open("ab" if self.done else "wb") as file:
-                yield self._sink(file)
+                yield writer(file, self._suffix, fresh=not self.done)
             if self._suffix == ".parquet":
                 self._to_parquet()
             self._part.replace(self._path)
@@ -90,13 +88,6 @@ class Job:
             if isinstance(error, OSError):
                 error.filename = str(self._path)
             raise
-
-    def _sink(self, file: IO[bytes]) -> Sink:
-        if self._suffix == ".csv":
-            return Csv(file, fresh=not self.done)
-        if self._suffix == ".jsonl":
-            return Jsonl(file)
-        return Arrow(file, fresh=not self.done)
 
     def _cut(self) -> int:
         """Cut the part off behind its last complete block; return how many blocks remain."""
@@ -118,10 +109,10 @@ class Job:
         with (
             self._part.open("rb") as file,
             pa.ipc.open_stream(file) as stream,
-            pq.ParquetWriter(parquet, stream.schema) as writer,
+            pq.ParquetWriter(parquet, stream.schema) as output,
         ):
             for batch in stream:
-                writer.write_batch(batch)
+                output.write_batch(batch)
         parquet.replace(self._part)
 
 

@@ -34,10 +34,6 @@ _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)  # the latter on Windows alone
 Row = tuple[str, Any, Callable[[Any, Any], NDArray[Any]]]
 
 
-def _fail(message: str, spec: Spec) -> NDArray[Any]:
-    raise DataError(message)
-
-
 def rows(files: Iterable[File], spec: Spec) -> Iterator[Row]:
     """Yield the rows of files; an image file is read when its row is loaded, others here."""
     image = isinstance(spec, ImageSpec)
@@ -46,11 +42,11 @@ def rows(files: Iterable[File], spec: Spec) -> Iterator[Row]:
             if kind == "image" and image:
                 yield path, path, _image
             elif kind.startswith("error: "):
-                yield path, kind.removeprefix("error: "), _fail
+                raise DataError(kind.removeprefix("error: "))
             else:
                 yield from _many(path, kind, spec)
         except DataError as error:
-            yield path, str(error).removeprefix(f"{path}: "), _fail
+            yield path, str(error).removeprefix(f"{path}: "), _decode
 
 
 def _image(path: str, spec: ImageSpec) -> NDArray[np.uint8]:
@@ -68,10 +64,8 @@ def _many(path: str, kind: str, spec: Spec) -> Iterator[Row]:
     if kind == "parquet":
         yield from _parquet(path, spec)
     elif kind in ("npy", "npz", "idx"):
-        array = _array(path, kind, spec)
-        check = _same if isinstance(spec, ImageSpec) else _finite
-        for number in range(len(array)):
-            yield f"{path}[{number}]", array[number], check
+        for number, row in enumerate(_array(path, kind, spec)):
+            yield f"{path}[{number}]", row, _finite
     elif isinstance(spec, TableSpec):
         if kind != "csv":
             raise DataError("this model takes a table: expected .csv, .npy, .npz or .parquet")
@@ -79,7 +73,7 @@ def _many(path: str, kind: str, spec: Spec) -> Iterator[Row]:
             yield f"{path}[{number}]", texts, _numbers
     elif kind in ("zip", "tar"):
         for name, data in _members(path, kind):
-            yield f"{path}/{name}", data, _member
+            yield f"{path}/{name}", data, _decode
     else:
         raise DataError("this model takes images, not a table")
 
@@ -110,8 +104,8 @@ def _file(path: str) -> bytes:
     return data
 
 
-def _member(data: bytes | str, spec: ImageSpec) -> NDArray[np.uint8]:
-    """Decode an archive's member, or raise what is wrong with it."""
+def _decode(data: bytes | str, spec: ImageSpec) -> NDArray[np.uint8]:
+    """Decode an image's bytes; a text instead of them is why there are none."""
     if isinstance(data, str):
         raise DataError(data)
     return images.decode(data, spec, "no")
@@ -182,14 +176,11 @@ def _fitting(array: NDArray[Any], spec: Spec) -> NDArray[Any]:
     return array
 
 
-def _same(row: NDArray[Any], spec: ImageSpec) -> NDArray[Any]:
-    return row
-
-
-def _finite(row: NDArray[Any], spec: TableSpec) -> NDArray[np.float32]:
-    if not np.isfinite(row).all():
+def _finite(row: NDArray[Any], spec: Spec) -> NDArray[Any]:
+    """Return the row in the model's dtype, which its array was checked to fit."""
+    if isinstance(spec, TableSpec) and not np.isfinite(row).all():
         raise DataError("expected finite numbers, found NaN or infinity")
-    return np.asarray(row, np.float32)
+    return np.asarray(row, spec.tensor.dtype)
 
 
 def _numbers(texts: list[str], spec: TableSpec) -> NDArray[np.float32]:
@@ -218,10 +209,13 @@ def _parquet(path: str, spec: Spec) -> Iterator[Row]:
             for row in batch.to_pylist():
                 name = f"{path}[{number}]"
                 number += 1
+                cells = [row[column] for column in columns]
                 if isinstance(spec, TableSpec):
-                    yield name, [row[column] for column in columns], _cells
+                    yield name, ["" if cell is None else str(cell) for cell in cells], _numbers
                 else:
-                    yield name, row[columns[0]], _cell
+                    data = cells[0]["bytes"] if isinstance(cells[0], dict) else cells[0]
+                    empty = "no image: the cell is empty"
+                    yield name, data if isinstance(data, bytes) else empty, _decode
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"damaged Parquet file ({first_line(error)})") from None
 
@@ -231,15 +225,3 @@ def _holds_images(pa: Any, kind: Any) -> bool:
     if pa.types.is_struct(kind):
         return bool(kind.get_field_index("bytes") >= 0)
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-def _cell(value: Any, spec: ImageSpec) -> NDArray[np.uint8]:
-    data = value.get("bytes") if isinstance(value, dict) else value
-    if not isinstance(data, bytes):
-        raise DataError("no image: the cell is empty")
-    return images.decode(data, spec, "no")
-
-
-def _cells(values: list[Any], spec: TableSpec) -> NDArray[np.float32]:
-    texts = ["" if value is None else str(value) for value in values]
-    return _numbers(texts, spec)

@@ -12,6 +12,8 @@ import msgspec
 #: Columns of equal length, by name: `source`, then what was predicted, then `error`.
 Columns = dict[str, list[Any]]
 
+SUFFIXES = (".csv", ".jsonl", ".parquet")
+
 
 class Sink(Protocol):
     """Takes rows, a block at a time."""
@@ -72,14 +74,11 @@ def _rows(columns: Columns) -> Iterator[dict[str, Any]]:
         yield dict(zip(columns, values, strict=True))
 
 
-class Csv:
-    """CSV with a header line; an error's fields are empty."""
-
+class _Csv:
     def __init__(self, file: IO[bytes], fresh: bool) -> None:
         self._file, self._header = file, fresh
 
     def write(self, columns: Columns) -> None:
-        """Write a block of rows."""
         text = io.StringIO(newline="")
         writer = csv.writer(text)
         if self._header:
@@ -90,19 +89,16 @@ class Csv:
         self._file.flush()
 
 
-class Jsonl:
-    """One JSON object a line."""
-
+class _Jsonl:
     def __init__(self, file: IO[bytes]) -> None:
         self._file, self._encode = file, msgspec.json.Encoder().encode_lines
 
     def write(self, columns: Columns) -> None:
-        """Write a block of rows."""
         self._file.write(self._encode(list(_rows(columns))))
         self._file.flush()
 
 
-class Arrow:
+class _Arrow:
     """Arrow's stream format, which can be cut and appended to as a Parquet file cannot."""
 
     def __init__(self, file: IO[bytes], fresh: bool) -> None:
@@ -111,7 +107,6 @@ class Arrow:
         self._pa, self._file, self._header = pa, file, fresh
 
     def write(self, columns: Columns) -> None:
-        """Write a block of rows."""
         pa = self._pa
         text = {name for name in columns if name in ("source", "error") or "label" in name}
         kinds = [(name, pa.string() if name in text else pa.float32()) for name in columns]
@@ -121,3 +116,10 @@ class Arrow:
             self._header = False
         self._file.write(batch.serialize())
         self._file.flush()
+
+
+def writer(file: IO[bytes], suffix: str, fresh: bool) -> Sink:
+    """Return the sink for an output file; `fresh`: a header has to be written first."""
+    if suffix == ".jsonl":
+        return _Jsonl(file)
+    return _Csv(file, fresh) if suffix == ".csv" else _Arrow(file, fresh)

@@ -42,7 +42,21 @@ class App:
                 f"/v2/models/{name}/versions/{protocol.VERSION}/infer",
             )
         }
-        self._starlette = _starlette(models)
+        self._starlette = Starlette(
+            routes=_routes(models),
+            exception_handlers={
+                HttpError: _on_http_error,
+                HTTPException: _on_starlette_error,
+                Exception: _on_failure,
+            },
+            lifespan=self._lifespan,
+        )
+
+    @asynccontextmanager
+    async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        self._models.start()
+        yield
+        self._models.close()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one ASGI connection."""
@@ -78,24 +92,6 @@ def _access(scope: Any) -> Access:
     raw = scope.get("raw_path")  # not every ASGI server gives it
     return Access(
         client[0], scope["method"], raw.decode("latin-1") if raw else quote(scope["path"])
-    )
-
-
-def _starlette(models: Models) -> Starlette:
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        models.start()
-        yield
-        models.close()
-
-    return Starlette(
-        routes=_routes(models),
-        exception_handlers={
-            HttpError: _on_http_error,
-            HTTPException: _on_starlette_error,
-            Exception: _on_failure,
-        },
-        lifespan=lifespan,
     )
 
 
