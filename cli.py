@@ -468,11 +468,10 @@ def predict(
     fp16: Fp16 = False,
 ) -> None:
     """Predict images or tables, and write a row for each."""
-    from serve.batch import sinks
+    from serve.batch import job, sinks
     from serve.batch.run import Tally
     from serve.batch.run import run as run_locally
     from zoo.bundle.folder import Bundle
-    from zoo.files import readable
     from zoo.runtime.session import Session
 
     if output is not None and json:
@@ -497,13 +496,8 @@ def predict(
     if output is None:
         tally = run(inputs, collected or sinks.Table(), **options)
     else:
-        names = [readable(text) for text in inputs]
-        job_note = {"files": bundle.card.files, "inputs": names, **options, "engine": engine}
-        job = sinks.Job(output, job_note, resume)
-        if resume:
-            options["skip"] = job.done
-        with job.open() as sink:
-            tally = run(inputs, sink, **options)
+        note = {"files": bundle.card.files, "engine": engine}
+        tally = job.to_file(run, inputs, output, note, resume=resume, **options)
     if collected is not None:
         _print_json({"model": bundle.card.name, "device": tally.device, "rows": collected.rows})
     sys.stdout.flush()
@@ -570,9 +564,10 @@ def serve(
     log_format: Annotated[Literal["text", "json"], _logging("Format of the access log.")] = "text",
 ) -> None:
     """Serve models over HTTP and gRPC, with a page to try them."""
-    from serve.options import Options, bundles
-    from serve.server import bind, grpc_address
-    from serve.server import serve as run
+    from serve import server
+    from serve import workers as several
+    from serve.models import bundles
+    from serve.options import Options
     from zoo.bundle.folder import shipped
 
     if grpc_port and grpc_port == port:
@@ -581,14 +576,18 @@ def serve(
         models=tuple(models or shipped()), device=device, graphs=cuda_graphs, fp16=fp16,
         threads=threads, max_batch=max_batch, max_queue=max_queue, timeout=timeout,
         max_body=max_body, log=log_format if access_log else "off",
-        grpc="" if grpc_port is None else grpc_address(host, grpc_port),
+        grpc="" if grpc_port is None else server.grpc_address(host, grpc_port),
     )  # fmt: skip
     bundles(options.models)  # an unknown one is an error before the address is taken
-    listener = bind(host, port)
+    listener = server.bind(host, port)
     shown = f"[{host}]" if ":" in host else host
     addresses = [f"http://{shown}:{listener.getsockname()[1]}/"]
     addresses += [f"grpc://{options.grpc}"] if options.grpc else []
-    run(options, listener, workers, lambda: print(*addresses, sep="\n", flush=True))
+    announce = partial(print, *addresses, sep="\n", flush=True)
+    if workers == 1:
+        server.serve(options, listener, announce)
+    else:
+        several.serve(options, listener, workers, announce)
 
 
 @command()

@@ -1,8 +1,9 @@
-"""The batcher: while a batch runs, requests queue; what has queued is the next batch. No timer.
+"""The batcher: requests that arrive while a batch runs wait, and are the next batch. No timer.
 
-The event loop queues and answers. A batch that is done sooner than threads would take to hand it
-over runs in the loop itself; a longer one in the model's own thread, since ONNX Runtime frees the
-GIL, so that the loop stays answerable.
+So an idle server answers at once, and a busy one forms batches as large as its load. The event loop
+queues and answers. A batch that takes less time than a handover between threads runs in the loop
+itself; a longer one runs in the model's thread, where ONNX Runtime releases the GIL, so that the
+loop goes on reading and answering.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Batcher:
         max_batch: rows in a batch; a request with more runs alone.
         max_queue: requests that may wait; one more is refused.
         timeout: seconds until a request is given up.
-        observe: told the rows of each batch.
+        observe: called with the rows of each batch.
     """
 
     def __init__(
@@ -63,14 +64,14 @@ class Batcher:
 
     @property
     def depth(self) -> int:
-        """How many requests wait."""
+        """How many requests are in the queue."""
         return len(self._waiting)
 
     async def infer(self, inputs: NDArray[Any]) -> Outputs:
-        """Run some rows; return their outputs.
+        """Run a request's rows, in a batch with those of others; return their outputs.
 
         Raises:
-            HttpError: 503, the queue is full or the time is over.
+            HttpError: 503, the queue is full or the timeout is over; 500, the model failed.
         """
         if len(self._waiting) >= self._max_queue:
             raise overloaded(f"{self.session.card.name}: {self._max_queue} requests wait already")
@@ -78,7 +79,7 @@ class Batcher:
         self._waiting.append(_Item(inputs, future))
         if not self._busy:
             self._busy = True
-            self._loop.call_soon(self._next)  # what this turn of the loop reads goes along
+            self._loop.call_soon(self._next)  # after the requests that this turn of the loop reads
         timer = self._loop.call_later(self._timeout, _expire, future, self._timeout)
         try:
             return await future
@@ -97,7 +98,7 @@ class Batcher:
             if batch and rows + len(item.inputs) > self._max_batch:
                 break
             self._waiting.popleft()
-            if not item.future.done():  # given up, or the client has gone
+            if not item.future.done():  # not timed out, and the client is still there
                 batch.append(item)
                 rows += len(item.inputs)
         self._busy = bool(batch)
@@ -126,17 +127,17 @@ class Batcher:
         self._busy = bool(self._waiting)
         if self._busy:
             self._loop.call_soon(self._next)
-        at = 0
+        start = 0
         for item in batch:
-            end = at + len(item.inputs)
+            end = start + len(item.inputs)
             if item.future.done():
                 pass
             elif isinstance(result, Exception):
                 item.future.set_exception(HttpError(500, str(result)))
             else:
-                item.future.set_result([output[at:end] for output in result])
-            at = end
-        self._observe(at)
+                item.future.set_result([output[start:end] for output in result])
+            start = end
+        self._observe(start)
 
 
 def _expire(future: asyncio.Future[Outputs], timeout: float) -> None:

@@ -1,4 +1,4 @@
-"""The tour: train a CNN, export it, prove the export, read real digits from files, show it all."""
+"""The demo: train a CNN, export it, check the export, predict real digits from files, report."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import numpy as np
 
+from serve.batch.job import Job
 from serve.batch.run import run as predict_all
-from serve.batch.sinks import Collect, Job
-from zoo import datasets, registry
+from serve.batch.sinks import Collect
+from zoo import registry
 from zoo.bundle.card import Card
 from zoo.bundle.folder import Bundle
 from zoo.datasets import mnist
@@ -22,14 +24,15 @@ from zoo.errors import UsageError, needs_extra
 from zoo.files import write_atomic
 from zoo.runtime.session import Session
 
+#: The model, how many test digits are written as files, and how many of them the report shows.
 MODEL, DIGITS, SHOWN = "cnn", 200, 40
 
 
 def demo(out: Path, *, epochs: int = 3, device: str = "auto") -> Path:
-    """Run the tour into a folder.
+    """Run the demo into a folder.
 
     Args:
-        out: made if missing; what an earlier tour left there is replaced.
+        out: created if missing; what an earlier demo left there is replaced.
         epochs: of the training; 3 take some ten seconds on two cores.
         device: for training and prediction.
 
@@ -37,7 +40,7 @@ def demo(out: Path, *, epochs: int = 3, device: str = "auto") -> Path:
         The path of the report: one HTML file with everything in it.
 
     Raises:
-        UsageError: the folder holds something that is not an earlier tour.
+        UsageError: the folder holds something that is not an earlier demo.
     """
     if out.exists() and any(out.iterdir()) and not (out / "run").is_dir():
         raise UsageError(f"{out} is not empty and holds no earlier demo: give another --out")
@@ -48,31 +51,32 @@ def demo(out: Path, *, epochs: int = 3, device: str = "auto") -> Path:
         shutil.rmtree(folder, ignore_errors=True)
 
     began = time.perf_counter()
-    _say(f"1/4  train {MODEL} on 55,000 MNIST images for {epochs} epochs")
+    _print(f"1/4  train {MODEL} on 55,000 MNIST images for {epochs} epochs")
     train(MODEL, registry.get(MODEL).recipe.replace(epochs=epochs, teacher=""), run, device=device)
     card = Bundle.open(run).card
-    _say(
+    _print(
         f"2/4  ONNX file written; against torch on {card.parity.samples:,} test images: "
         f"largest difference {card.parity.max_abs_difference:.1e}, "
         f"same answer on {card.parity.same_top1:,}"
     )
-    _say(f"3/4  write {DIGITS} real test digits as PNG files and predict the folder")
-    answers = _write_digits(digits)
-    session = Session(run, device=device)
-    found = Collect()
-    tally = predict_all(session, [str(digits)], found, top=3)
+    _print(f"3/4  write {DIGITS} real test digits as PNG files and predict the folder")
+    labels = _write_digits(digits)
+    session, predictions = Session(run, device=device), Collect()
+    tally = predict_all(session, [str(digits)], predictions, top=3)
+    rows = predictions.rows
     with Job(out / "predictions.csv", {}, resume=False).open() as sink:
-        sink.write({name: [row[name] for row in found.rows] for name in found.rows[0]})
-    right = sum(row["label"] == answers[Path(row["source"]).name] for row in found.rows)
-    _say(f"     {right} of {tally.rows} right")
-    _say("4/4  write the report")
+        sink.write({name: [row[name] for row in rows] for name in rows[0]})
+    right = [row["label"] == labels[Path(row["source"]).name] for row in rows]
+    _print(f"     {sum(right)} of {tally.rows} right")
+    _print("4/4  write the report")
+    _draw(out, session, rows[:SHOWN], right[:SHOWN])
     report = out / "report.html"
-    write_atomic(report, _report(out, card, session, found.rows, answers))
-    _say(f"done in {time.perf_counter() - began:.0f} s: test accuracy {card.score}")
+    write_atomic(report, _report(out, card))
+    _print(f"done in {time.perf_counter() - began:.0f} s: test accuracy {card.score}")
     return report
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
@@ -82,87 +86,66 @@ def _write_digits(folder: Path) -> dict[str, str]:
 
     folder.mkdir(parents=True)
     test = mnist.load_test()
-    answers = {}
+    labels = {}
     for number in range(DIGITS):
         name = f"digit-{number:04d}.png"
         Image.fromarray(test.inputs[number, :, :, 0]).save(folder / name)
-        answers[name] = str(test.targets[number])
-    return answers
+        labels[name] = str(test.targets[number])
+    return labels
 
 
-def _report(
-    out: Path,
-    card: Card,
-    session: Session,
-    rows: list[dict[str, Any]],
-    answers: dict[str, str],
-) -> str:
+def _draw(out: Path, session: Session, rows: list[dict[str, Any]], right: list[bool]) -> None:
+    """Draw the digits with their predictions, and the mistakes with the highest probability."""
     from zoo import plots
 
-    digits = mnist.load_test()
+    test = mnist.load_test()
     plots.contact_sheet(
-        digits.inputs[:SHOWN],
-        [f"{row['label']}  {100 * row['probability']:.0f} %" for row in rows[:SHOWN]],
-        [row["label"] == answers[Path(row["source"]).name] for row in rows[:SHOWN]],
+        test.inputs[: len(rows)],
+        [f"{row['label']}  {100 * row['probability']:.0f} %" for row in rows],
+        right,
         out / "digits.png",
     )
-    test = datasets.load(card.dataset.name).test
-    found = session.predict(test.inputs)
-    wrong = np.flatnonzero(found.indices != test.targets)
-    sure = found.probabilities[wrong].max(axis=1)
-    worst = wrong[np.argsort(-sure, kind="stable")][:20]
+    predictions = session.predict(test.inputs)
+    wrong = np.flatnonzero(predictions.indices != test.targets)
+    confidence = predictions.probabilities[wrong].max(axis=1)
+    worst = wrong[np.argsort(-confidence, kind="stable")][:20]
     plots.contact_sheet(
         test.inputs[worst],
-        [f"{test.targets[i]} read as {found.indices[i]}" for i in worst],
+        [f"{test.targets[i]} read as {predictions.indices[i]}" for i in worst],
         [False] * len(worst),
         out / "mistakes.png",
     )
+
+
+def _report(out: Path, card: Card) -> str:
+    """Fill in `demo.html`: the card's figures as text, the pictures as data URLs."""
     parity, training = card.parity, card.training
-    facts = {
-        "Test accuracy · 测试准确率": f"{card.score} of {card.dataset.test:,} images",
-        "Parameters · 参数": f"{card.parameters:,}",
-        "Training · 训练": f"{training.seconds:.1f} s, {card.recipe.epochs} epochs, "
-        f"{training.images_per_second:,.0f} images/s, {training.hardware}",
-        "ONNX against torch · 导出一致性": f"largest logit difference "
-        f"{parity.max_abs_difference:.1e}, same answer on {parity.same_top1:,} of "
-        f"{parity.samples:,} test images",
-        "Made by · 命令": training.command,
+    fields = {
+        "name": card.name,
+        "title": card.title,
+        "lesson": card.lesson,
+        "score": card.score,
+        "tested": f"{card.dataset.test:,}",
+        "parameters": f"{card.parameters:,}",
+        "seconds": f"{training.seconds:.1f}",
+        "epochs": f"{card.recipe.epochs}",
+        "speed": f"{training.images_per_second:,.0f}",
+        "hardware": training.hardware,
+        "difference": f"{parity.max_abs_difference:.1e}",
+        "same": f"{parity.same_top1:,}",
+        "compared": f"{parity.samples:,}",
+        "command": training.command,
     }
-    table = "".join(
-        f"<tr><th>{html.escape(key)}</th><td>{html.escape(value)}</td></tr>"
-        for key, value in facts.items()
-    )
-    pictures = [
-        ("Training curves · 训练曲线", out / "run" / "curves.png", ""),
-        (
-            "Digits read from PNG files · 读自 PNG 文件的数字",
+    pictures = {
+        path.stem: base64.b64encode(path.read_bytes()).decode()
+        for path in (
+            out / "run" / "curves.png",
+            out / "run" / "confusion.png",
             out / "digits.png",
-            "The answer and its probability; a wrong answer is orange. 橙色为错误答案。",
-        ),
-        ("Confusion matrix · 混淆矩阵", out / "run" / "confusion.png", ""),
-        (
-            "The most confident mistakes · 最自信的错误",
             out / "mistakes.png",
-            "True label, then what the model read. 真实标签与模型的答案。",
-        ),
-    ]
-    figures = "".join(
-        f"<h2>{title}</h2>{f'<p>{note}</p>' if note else ''}"
-        f'<img alt="{title}" src="data:image/png;base64,'
-        f'{base64.b64encode(path.read_bytes()).decode()}">'
-        for title, path, note in pictures
+        )
+    }
+    template = Template(Path(__file__).with_name("demo.html").read_text(encoding="utf-8"))
+    return template.substitute(
+        {name: html.escape(value) for name, value in fields.items()}, **pictures
     )
-    return f"""<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{card.name} · {card.score}</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto;
-  padding: 0 1rem; color: #1b1b1b; background: #fff }}
-h1 {{ margin-bottom: 0 }} h2 {{ margin: 2rem 0 .3rem; font-size: 1.15rem }}
-th {{ text-align: left; padding-right: 1.5rem; font-weight: 600; vertical-align: top }}
-img {{ max-width: 100%; height: auto }} p {{ margin: .2rem 0; color: #555 }}
-</style>
-<h1>{html.escape(card.title)}</h1><p>{html.escape(card.lesson)}</p>
-<table>{table}</table>{figures}
-</html>
-"""

@@ -22,3 +22,8 @@ class HttpError(Exception):
 def overloaded(message: str) -> HttpError:
     """Build the 503 that asks the client to come again in a second."""
     return HttpError(503, message, retry_after="1")
+
+
+def stopping() -> HttpError:
+    """Build the 503 for requests that arrive while the server drains."""
+    return overloaded("the server is stopping")

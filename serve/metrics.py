@@ -1,4 +1,4 @@
-"""Prometheus metrics of the server, per model; summed over workers where there are several."""
+"""Prometheus metrics of the server, per model; summed over the worker processes."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class Metrics:
             registry=self._registry,
         )  # fmt: skip
         self._latency = Histogram(
-            "zoo_request_seconds", "From the first byte read to the answer.", labels,
+            "zoo_request_seconds", "Seconds from the start of a request to its answer.", labels,
             buckets=_LATENCY, registry=self._registry,
         )  # fmt: skip
         self._rows = Histogram(
             "zoo_batch_rows", "Rows in a batch.", labels, buckets=_BATCH, registry=self._registry
         )
         self._depth = Gauge(
-            "zoo_queue_depth", "Requests that wait.", labels, registry=self._registry,
+            "zoo_queue_depth", "Requests in the queue.", labels, registry=self._registry,
             multiprocess_mode="livesum",
         )  # fmt: skip
         self._codes: dict[tuple[str, int], Counter] = {}
@@ -49,7 +49,7 @@ class Metrics:
         self._depths: dict[str, Callable[[], int]] = {}
 
     def add_model(self, name: str, depth: Callable[[], int]) -> Callable[[float], None]:
-        """Make a model's series, all at 0; return what to call with each batch's rows."""
+        """Create a model's series, all at 0; return the function to call with each batch's rows."""
         self._depths[name] = depth
         self._latencies[name] = self._latency.labels(name)
         self._errors.labels(name)
@@ -66,7 +66,7 @@ class Metrics:
             latency.observe(seconds)
 
     def text(self) -> bytes:
-        """Return what `/metrics` shows."""
+        """Return the metrics in Prometheus' text format."""
         for name, depth in self._depths.items():
             self._depth.labels(name).set(depth())
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:

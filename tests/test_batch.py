@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import tarfile
 import time
 import zipfile
@@ -127,6 +128,17 @@ def test_parquet_in_and_out(zoo_cli: Cli, digits: mnist.Split) -> None:
     assert "expected one column of image bytes, found none" in refused.stderr
     Path("bad.parquet").write_bytes(b"PAR1nonsensePAR1")
     assert "damaged Parquet file" in zoo_cli("predict", "cnn", "bad.parquet").stderr
+
+
+def test_a_missing_extra_is_named_before_anything_runs(digit_folder: Path) -> None:
+    words = ["zoo", "predict", "cnn", str(digit_folder), "-o", "out.parquet"]
+    code = f"import cli, sys; sys.modules['pyarrow'] = None; sys.argv = {words!r}; cli.main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "zoo: a .parquet output needs the package 'pyarrow', which is not installed: "
+        "pip install 'torch-tutorial-zoo[parquet]'\n"
+    )
 
 
 @pytest.fixture(scope="module")

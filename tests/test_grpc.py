@@ -222,8 +222,9 @@ def test_a_taken_grpc_port_and_a_missing_package_are_said_so(
 
 def test_without_the_option_nothing_of_grpc_is_imported(zoo_command: list[str]) -> None:
     code = (
-        "import sys, serve.server, serve.http.app; from serve.options import Options\n"
-        "serve.http.app.App(Options(models=('linear',)))\n"
+        "import sys, serve.server; from serve.http.app import App\n"
+        "from serve.models import Models; from serve.options import Options\n"
+        "App(Models(Options(models=('linear',))))\n"
         "print(sorted({'grpc', 'google'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -234,7 +235,7 @@ def test_the_shipped_descriptors_are_those_of_the_proto_files() -> None:
     from grpc_tools import protoc
 
     folder = ROOT / "serve" / "grpc" / "proto"
-    words = ["", f"-I{folder}", "--descriptor_set_out=out.binpb", "inference.proto", "health.proto"]
+    words = ["", f"-I{folder}", "--descriptor_set_out=out.binpb", "inference.proto"]
     assert protoc.main(words) == 0
     from google.protobuf.descriptor_pb2 import FileDescriptorSet
 

@@ -161,7 +161,7 @@ def test_what_goes_wrong_in_a_worker_is_told_as_locally(
     there = ["--engine", "ray", "--address", cluster]
     done = zoo_process("predict", "cnn", digit_folder, *there, "--device", "cuda")
     assert (done.returncode, done.stdout) == (4, "")
-    assert "device 'cuda' was asked for: the cluster has no GPU" in done.stderr
+    assert "device 'cuda' is not available: the cluster has no GPU" in done.stderr
     bundle = Path(shutil.copytree(weights_dir() / "cnn", "damaged"))
     with (bundle / ONNX).open("ab") as file:
         file.write(b"x")

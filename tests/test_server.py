@@ -26,6 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import zoo
 from zoo import Session
 from zoo.bundle.card import parse
 from zoo.bundle.folder import Bundle, shipped
@@ -391,12 +392,43 @@ def test_documents_and_cards(server: Server) -> None:
             assert (status, headers["content-type"], data[:4]) == (200, "image/png", b"\x89PNG")
     card = server.request("GET", "/v1/models/cnn")[2]
     assert parse(card, "served") == Bundle.open("cnn").card
+    openapi = json.loads(server.request("GET", "/openapi.json")[2])
+    assert openapi["components"]["parameters"]["model"]["schema"]["enum"] == shipped()
+    assert openapi["info"]["version"] == zoo.__version__
     docs = server.request("GET", "/docs")[2].decode()
     assert "/v2/models/{model}/infer" in docs
     for page in ("/", "/docs"):
         _, headers, data = server.request("GET", page)
         assert headers["content-security-policy"].startswith("default-src 'self'")
         assert not re.findall(rb"(?:src|href)=\"(?:https?:)?//", data)
+
+
+def test_another_server_gets_the_same_answers(server: Server, digits: mnist.Split) -> None:
+    """Under uvicorn's h11 protocol, answers go out by plain ASGI and not to the transport."""
+    code = (
+        "import uvicorn; from serve.http.app import App; from serve.models import Models\n"
+        "from serve.options import Options; from serve.server import bind\n"
+        "app, listener = App(Models(Options(models=('cnn',), log='off'))), bind('127.0.0.1', 0)\n"
+        "listener.listen()\nprint(listener.getsockname()[1], flush=True)\n"
+        "uvicorn.Server(uvicorn.Config(app, http='h11')).run(sockets=[listener])"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", int(process.stdout.readline()), timeout=30
+        )
+        with contextlib.closing(connection):
+            for body in (json_body(digits.inputs[:2]), b"{", json_body(digits.inputs[:3])):
+                connection.request("POST", INFER, body)
+                answer = connection.getresponse()
+                status, _, data = server.request("POST", INFER, body)
+                assert (answer.status, answer.read()) == (status, data)
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
 
 
 def test_metrics_and_access_log(start: Callable[..., Server], digits: mnist.Split) -> None:

@@ -10,7 +10,7 @@ _IN_EXTRA = {
     "parquet": {"pyarrow"},
     "tensorboard": {"tensorboard"},
     "openvino": {"openvino"},
-    "grpc": {"grpc", "google"},
+    "grpc": {"grpc", "google", "grpc_health"},
     "hub": {"huggingface_hub"},
     "ray": {"ray", "pyarrow", "fsspec"},
 }

@@ -15,17 +15,17 @@ from zoo.errors import DataError, ZooError, first_line, needs_extra
 
 
 def is_url(path: str) -> bool:
-    """Say whether a path is an address on remote storage."""
+    """Return whether a path is an address on remote storage."""
     return "://" in path
 
 
 def read(url: str, most: int) -> bytes:
-    """Read a whole file of at most `most` bytes.
+    """Read a file of at most `most` bytes.
 
     Raises:
-        DataError: it is not there, cannot be read or is too large.
+        DataError: it does not exist, cannot be read or is too large.
     """
-    with _place(url) as (system, base, path):
+    with _file_system(url) as (system, base, path):
         data: bytes = system.cat_file(base + path)
     if len(data) > most:
         raise DataError(f"too large: expected at most {most:,} bytes")
@@ -33,12 +33,12 @@ def read(url: str, most: int) -> bytes:
 
 
 def open_file(url: str) -> Any:
-    """Open a file for those who need not read all of it.
+    """Open a file of which only parts are needed.
 
     Raises:
-        DataError: it is not there or cannot be read.
+        DataError: it does not exist or cannot be read.
     """
-    with _place(url) as (system, base, path):
+    with _file_system(url) as (system, base, path):
         return system.open(base + path, "rb")
 
 
@@ -46,45 +46,47 @@ def find(url: str, suffixes: Collection[str]) -> list[str]:
     """Find the files that an address with `*` matches, or those of a folder by their suffixes.
 
     Returns:
-        Addresses, sorted; of a folder as a local one is walked: its files, then its sub-folders.
+        Addresses, sorted; a folder's in the order of a local one: files, then sub-folders.
 
     Raises:
         DataError: it cannot be listed.
     """
-    with _place(url) as (system, base, path):
+    with _file_system(url) as (system, base, path):
         if "*" in path:
-            found = sorted(system.glob(base + path))
+            names = sorted(system.glob(base + path))
         else:
-            every = system.find(base + path)
-            known = (name for name in every if PurePosixPath(name).suffix.lower() in suffixes)
-            found = sorted(known, key=_walked)
-    return [url.removesuffix(path) + name.removeprefix(base) for name in found]
+            names = [
+                name
+                for name in sorted(system.find(base + path), key=_walk_order)
+                if PurePosixPath(name).suffix.lower() in suffixes
+            ]
+    return [url.removesuffix(path) + name.removeprefix(base) for name in names]
 
 
-def _walked(name: str) -> list[tuple[bool, str]]:
+def _walk_order(name: str) -> list[tuple[bool, str]]:
     *folders, file = name.split("/")
     return [*((True, folder) for folder in folders), (False, file)]
 
 
 @contextmanager
-def _place(url: str) -> Iterator[tuple[Any, str, str]]:
-    """Give the file system, its name for the root, and the path from there, with its slash."""
+def _file_system(url: str) -> Iterator[tuple[Any, str, str]]:
+    """Yield the file system, its name for the root, and the path from there, with its slash."""
     scheme, _, rest = url.partition("://")
     host, slash, path = rest.partition("/")
     try:
-        system, base = _system(f"{scheme}://{host}/")
+        system, base = _open_system(f"{scheme}://{host}/")
         yield system, base, slash + path
     except ZooError:
         raise
     except FileNotFoundError:
         raise DataError("no such file") from None
-    except Exception as error:  # each storage has errors of its own
+    except Exception as error:  # every storage has its own errors
         reason = first_line(error)
         raise DataError(f"cannot be read ({reason})") from None
 
 
 @functools.cache
-def _system(root: str) -> tuple[Any, str]:
+def _open_system(root: str) -> tuple[Any, str]:
     with needs_extra("ray", "remote storage"):
         import fsspec
         import pyarrow.fs

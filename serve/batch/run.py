@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serve.batch import sources
+from serve.batch import files, sources
+from serve.batch.readers import BLOCK
 from serve.batch.sinks import Columns, Sink
 from zoo.images import Invert
 from zoo.progress import Bar
@@ -22,7 +23,15 @@ _AHEAD = 4
 
 @dataclass
 class Tally:
-    """What a job did: where, rows, those that failed, the first failure, and the seconds taken."""
+    """What a job has done.
+
+    Attributes:
+        device: that the model ran on.
+        rows: written, those with an error too.
+        failed: rows with an error.
+        first_error: the name and the error of the first of them; "" if there is none.
+        seconds: from the first block to the last.
+    """
 
     device: str
     rows: int = 0
@@ -33,7 +42,7 @@ class Tally:
 
 def run(
     session: Session,
-    given: Sequence[str],
+    inputs: Sequence[str],
     sink: Sink,
     *,
     top: int = 1,
@@ -47,16 +56,16 @@ def run(
 
     Args:
         session: the model.
-        given: files, folders, globs, ...; see `serve.batch.sources.read`.
+        inputs: files, folders, globs and so on; see `serve.batch.sources.read`.
         sink: takes the rows.
         top: how many classes a row names.
         invert: see `zoo.images.decode`.
-        skip: blocks that were done before.
+        skip: blocks that an earlier attempt has written.
     """
-    bar = Bar(f"predict {session.card.name}", None, start=skip * sources.BLOCK)
+    bar = Bar(f"predict {session.card.name}", None, start=skip * BLOCK)
     if bar.shown:
-        bar.set_total(sources.count(given))
-    blocks = _ahead(sources.read(given, session.card.spec, invert, skip))
+        bar.set_total(files.count(inputs))
+    blocks = _ahead(sources.read(inputs, session.card.spec, invert, skip))
     return write((predict(session, block, top) for block in blocks), sink, bar, session.device)
 
 
@@ -70,8 +79,9 @@ def write(blocks: Iterable[Columns], sink: Sink, bar: Bar, device: str) -> Tally
             rows = len(columns["source"])
             bad = rows - columns["error"].count(None)
             if bad and not tally.failed:
-                place = next(n for n, error in enumerate(columns["error"]) if error is not None)
-                tally.first_error = f"{columns['source'][place]}: {columns['error'][place]}"
+                failures = zip(columns["source"], columns["error"], strict=True)
+                name, error = next(pair for pair in failures if pair[1] is not None)
+                tally.first_error = f"{name}: {error}"
             tally.rows += rows
             tally.failed += bad
             tally.seconds = time.perf_counter() - began
@@ -80,7 +90,7 @@ def write(blocks: Iterable[Columns], sink: Sink, bar: Bar, device: str) -> Tally
 
 
 def _ahead(blocks: Iterable[sources.Block]) -> Iterator[sources.Block]:
-    """Let a thread of its own read some blocks ahead; its errors are raised here."""
+    """Read a few blocks ahead in a thread; its errors are raised here."""
     waiting: queue.Queue[sources.Block | BaseException | None] = queue.Queue(_AHEAD)
     stopped = threading.Event()
 
@@ -112,22 +122,22 @@ def _ahead(blocks: Iterable[sources.Block]) -> Iterator[sources.Block]:
 
 
 def predict(session: Session, block: sources.Block, top: int) -> Columns:
-    """Predict a block's rows; those that could not be read keep their place and their error."""
-    found, labels = session.predict(block.inputs), session.card.labels
+    """Predict a block's rows; one that could not be read is a row of None with its error."""
+    predictions, labels = session.predict(block.inputs), session.card.labels
     columns: Columns = {"source": block.names}
     if not labels:
-        columns["prediction"] = found.values.tolist()
+        columns["prediction"] = predictions.values.tolist()
     elif top == 1:
-        best = found.probabilities.max(axis=1, initial=0)
-        columns |= {"label": found.labels, "probability": best.tolist()}
+        best = predictions.probabilities.max(axis=1, initial=0)
+        columns |= {"label": predictions.labels, "probability": best.tolist()}
     else:
-        order = np.argsort(-found.probabilities, axis=1, kind="stable")[:, :top]
-        values = np.take_along_axis(found.probabilities, order, axis=1)
-        for place in range(order.shape[1]):
-            suffix = f"_{place + 1}" if place else ""
-            columns[f"label{suffix}"] = [labels[index] for index in order[:, place]]
-            columns[f"probability{suffix}"] = values[:, place].tolist()
-    if len(block.inputs) < len(block.names):  # put the gaps where the bad rows are
+        order = np.argsort(-predictions.probabilities, axis=1, kind="stable")[:, :top]
+        values = np.take_along_axis(predictions.probabilities, order, axis=1)
+        for rank in range(order.shape[1]):
+            suffix = f"_{rank + 1}" if rank else ""
+            columns[f"label{suffix}"] = [labels[index] for index in order[:, rank]]
+            columns[f"probability{suffix}"] = values[:, rank].tolist()
+    if len(block.inputs) < len(block.names):  # the session saw the good rows alone
         for name in [name for name in columns if name != "source"]:
             good = iter(columns[name])
             columns[name] = [None if error else next(good) for error in block.errors]

@@ -1,7 +1,7 @@
 """The same models over gRPC: the Open Inference Protocol's service, and the health service.
 
-In the HTTP server's process and event loop, before the same queues; counted and logged as HTTP
-requests are. Tensors are answered as they came: raw bytes for raw bytes, typed for typed contents.
+In the HTTP server's process and event loop, with the same queues, counters and access log. Raw
+tensors are answered with raw ones, typed contents with typed contents.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -19,17 +19,18 @@ import grpc
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from numpy.typing import NDArray
 
 from serve import protocol
-from serve.errors import HttpError
-from serve.http.app import App, stopping
+from serve.access_log import Access
+from serve.errors import HttpError, stopping
+from serve.models import Models
 from zoo.bundle.card import Card
 from zoo.errors import ZooError
 
-SERVICE, HEALTH = "inference.GRPCInferenceService", "grpc.health.v1.Health"
-_SERVING, _NOT_SERVING, _UNKNOWN = 1, 2, 3
-#: Seconds in which answers that are ready still go out, once nothing runs any more.
+SERVICE = "inference.GRPCInferenceService"
+#: Seconds in which answers that are ready still go out, once no request is in progress.
 _GRACE = 1.0
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -45,115 +46,110 @@ for _file in descriptor_pb2.FileDescriptorSet.FromString(
     (Path(__file__).parent / "proto" / "services.binpb").read_bytes()
 ).file:
     _pool.Add(_file)
-_Health = message_factory.GetMessageClass(_pool.FindMessageTypeByName(f"{HEALTH}CheckResponse"))
 
 
 class Endpoint:
-    """The gRPC server over an application. Made and used inside its event loop."""
+    """The gRPC server of the loaded models. Made and used inside the running event loop."""
 
-    def __init__(self, app: App) -> None:
-        self._app = app
-        self._stopping = asyncio.Event()
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
             options=[
-                ("grpc.max_receive_message_length", app.options.max_body),
+                ("grpc.max_receive_message_length", models.options.max_body),
                 ("grpc.max_send_message_length", -1),
             ]
         )
-        self._serve(
-            SERVICE,
-            ServerLive=lambda request: {"live": True},
-            ServerReady=lambda request: {"ready": not app.draining},
-            ModelReady=self._model_ready,
-            ServerMetadata=lambda request: protocol.server_metadata(),
-            ModelMetadata=lambda request: protocol.model_metadata(
-                app.session(request.name, request.version or protocol.VERSION).card
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        functions: dict[str, Callable[[Any], Any]] = {
+            "ServerLive": lambda request: {"live": True},
+            "ServerReady": lambda request: {"ready": not models.draining},
+            "ModelReady": self._model_ready,
+            "ServerMetadata": lambda request: protocol.server_metadata(),
+            "ModelMetadata": lambda request: protocol.model_metadata(
+                models.session(request.name, request.version or protocol.VERSION).card
             ),
-            ModelInfer=self._infer,
+            "ModelInfer": self._infer,
+        }
+        handlers = {
+            method.name: grpc.unary_unary_rpc_method_handler(
+                self._counted(method, functions[method.name])
+            )
+            for method in _pool.FindServiceByName(SERVICE).methods
+        }
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(SERVICE, handlers),)
         )
-        self._serve(HEALTH, Check=self._check, Watch=self._watch)
 
     async def start(self) -> None:
-        """Listen; ZooError if the address was taken meanwhile."""
+        """Listen.
+
+        Raises:
+            ZooError: the address was taken meanwhile.
+        """
         try:
-            self._server.add_insecure_port(self._app.options.grpc)
+            self._server.add_insecure_port(self._models.options.grpc)
         except RuntimeError:
-            raise ZooError(f"cannot listen on {self._app.options.grpc} for gRPC") from None
+            raise ZooError(f"cannot listen on {self._models.options.grpc} for gRPC") from None
+        for name in (SERVICE, health.SERVICE_NAME):  # "", the whole server, is SERVING already
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
 
-    def drain(self) -> None:
-        """Tell those who watch the health that the end is near."""
-        self._stopping.set()
+    async def drain(self) -> None:
+        """Set the health to NOT_SERVING, so that load balancers send nothing more."""
+        await self._health.enter_graceful_shutdown()
 
     async def stop(self) -> None:
-        """End; what still comes is refused as UNAVAILABLE."""
+        """End; new requests are refused as UNAVAILABLE."""
         await self._server.stop(_GRACE)
 
-    def _serve(self, service: str, **functions: Callable[..., Any]) -> None:
-        handlers = {}
-        for method in _pool.FindServiceByName(service).methods:
-            question = message_factory.GetMessageClass(method.input_type)
-            answer = message_factory.GetMessageClass(method.output_type)
-            function = functions[method.name]
-            if method.server_streaming:
-                handlers[method.name] = grpc.unary_stream_rpc_method_handler(
-                    function, question.FromString, answer.SerializeToString
-                )
-            else:
-                handlers[method.name] = grpc.unary_unary_rpc_method_handler(
-                    self._counted(f"/{service}/{method.name}", question, function, answer)
-                )
-        self._server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(service, handlers),)
-        )
-
-    def _counted(
-        self, path: str, question: Any, function: Callable[[Any], Any], answer: Any
-    ) -> Callable[[bytes, Any], Any]:
+    def _counted(self, method: Any, function: Callable[[Any], Any]) -> Callable[[bytes, Any], Any]:
         """Wrap a method: bytes to bytes, errors to status codes, counted and logged."""
+        message = message_factory.GetMessageClass(method.input_type)
+        answer = message_factory.GetMessageClass(method.output_type)
+        name = f"{SERVICE}/{method.name}"
 
         async def handle(data: bytes, context: Any) -> Any:
             began = time.perf_counter()
             model, status = "-", 500
-            self._app.running += 1
+            self._models.running += 1
             try:
                 try:
-                    request = question.FromString(data)
+                    request = message.FromString(data)
                 except DecodeError:
-                    raise HttpError(400, f"expected the message of {path[1:]}") from None
+                    raise HttpError(400, f"expected the message of {name}") from None
                 model = str(getattr(request, "model_name", getattr(request, "name", "-")))
-                found = function(request)
-                found = await found if inspect.isawaitable(found) else found
-                reply = answer(**found).SerializeToString()
+                result = function(request)
+                fields = await result if inspect.isawaitable(result) else result
+                reply = answer(**fields).SerializeToString()
                 status = 200
                 return reply
             except HttpError as error:
-                status, said = error.status, str(error)
+                status, reason = error.status, str(error)
             except asyncio.CancelledError:  # the client has gone, or its deadline is over
                 status = 499
                 raise
             finally:
                 client = unquote(context.peer()).partition(":")[2].rpartition(":")[0].strip("[]")
-                scope = {"client": (client,), "method": "POST", "raw_path": path.encode()}
-                self._app.done(scope, model, status, began)
-            await context.abort(_CODES.get(status, grpc.StatusCode.INTERNAL), said)
+                self._models.done(Access(client, "POST", f"/{name}"), model, status, began)
+            await context.abort(_CODES.get(status, grpc.StatusCode.INTERNAL), reason)
 
         return handle
 
     def _model_ready(self, request: Any) -> dict[str, bool]:
         try:
-            self._app.session(request.name, request.version or protocol.VERSION)
+            self._models.session(request.name, request.version or protocol.VERSION)
         except HttpError:
-            return {"ready": False}  # as Triton answers, so that a client's question is no error
-        return {"ready": not self._app.draining}
+            return {"ready": False}  # as Triton answers: asking is not an error
+        return {"ready": not self._models.draining}
 
     async def _infer(self, request: Any) -> dict[str, Any]:
         version = request.model_version or protocol.VERSION
-        card = self._app.session(request.model_name, version).card
-        if self._app.draining:
+        card = self._models.session(request.model_name, version).card
+        if self._models.draining:
             raise stopping()
         numbers = protocol.chosen(request.outputs, card)
-        outputs = await self._app.batchers[card.name].infer(_inputs(request, card))
+        outputs = await self._models.batchers[card.name].infer(_inputs(request, card))
         tensors, blobs = [], []
         for number in numbers:
             array = outputs[number]
@@ -172,21 +168,6 @@ class Endpoint:
             "raw_output_contents": blobs,
         }
 
-    def _health(self, service: str) -> int:
-        if service not in ("", SERVICE, HEALTH):
-            return _UNKNOWN
-        return _NOT_SERVING if self._app.draining else _SERVING
-
-    def _check(self, request: Any) -> dict[str, int]:
-        if (status := self._health(request.service)) == _UNKNOWN:
-            raise HttpError(404, f"unknown service {request.service!r}, known: {SERVICE}")
-        return {"status": status}
-
-    async def _watch(self, request: Any, context: Any) -> AsyncIterator[Any]:
-        yield _Health(status=self._health(request.service))
-        await self._stopping.wait()
-        yield _Health(status=self._health(request.service))
-
 
 def _inputs(request: Any, card: Card) -> NDArray[Any]:
     """Read the tensor of a ModelInferRequest.
@@ -202,8 +183,8 @@ def _inputs(request: Any, card: Card) -> NDArray[Any]:
     raw = request.raw_input_contents
     field = "raw_input_contents" if raw else _CONTENTS[spec.dtype]
     if len(raw) > 1 or filled != ([] if raw else [field]):
-        given = ", ".join(filled + ["raw_input_contents"] * len(raw)) or "no contents"
-        raise HttpError(400, f"{spec.name}: expected {field} alone, given {given}")
+        fields = ", ".join(filled + ["raw_input_contents"] * len(raw)) or "no contents"
+        raise HttpError(400, f"{spec.name}: expected {field} alone, given {fields}")
     values = raw[0] if raw else getattr(tensor.contents, field)
     need = size * dtype.itemsize if raw else size
     if len(values) != need:

@@ -1,4 +1,4 @@
-"""Request bodies: read within bounds, unpacked within bounds; and packing answers."""
+"""Request bodies, read and decompressed within bounds; and the compression of answers."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 from serve.errors import HttpError, overloaded
 
-#: Answers below this size are not worth packing.
-_WORTH_PACKING = 1024
+#: Answers below this size (bytes) are not worth compressing.
+_WORTH_COMPRESSING = 1024
 
 
 class Disconnected(Exception):
-    """The client went away before its request was whole."""
+    """The client went away before its request was complete."""
 
 
 async def read(receive: Any, length: bytes | None, limit: int, timeout: float) -> bytes:
-    """Read a whole body.
+    """Read a complete body.
 
     Raises:
         HttpError: 413 beyond `limit` bytes, 503 if it takes longer than `timeout` seconds.
@@ -50,8 +50,8 @@ async def read(receive: Any, length: bytes | None, limit: int, timeout: float) -
     return b"".join(parts)
 
 
-def unpack(body: bytes, encoding: str, limit: int) -> bytes:
-    """Undo a Content-Encoding, without ever holding more than `limit` bytes.
+def decompress(body: bytes, encoding: str, limit: int) -> bytes:
+    """Undo a Content-Encoding, holding `limit` bytes and one at most: a small body can be a bomb.
 
     Raises:
         HttpError: 415 unknown encoding, 400 damaged, 413 too large.
@@ -63,28 +63,32 @@ def unpack(body: bytes, encoding: str, limit: int) -> bytes:
         raise HttpError(415, f"Content-Encoding {encoding!r}: expected gzip or deflate")
     # 47: a gzip or a zlib header; some clients send deflate without one
     raw_deflate = encoding == "deflate" and (not body or body[0] & 0x0F != 8)
-    unpacker = zlib.decompressobj(-15 if raw_deflate else 47)
+    decompressor = zlib.decompressobj(-15 if raw_deflate else 47)
     try:
-        data = unpacker.decompress(body, limit + 1)
+        data = decompressor.decompress(body, limit + 1)
     except zlib.error as error:
         raise HttpError(400, f"the {encoding} body is damaged ({error})") from None
     if len(data) > limit:
         raise _too_large(limit)
-    if not unpacker.eof:
+    if not decompressor.eof:
         raise HttpError(400, f"the {encoding} body is cut short")
     return data
 
 
-def pack(body: bytes, accepted: str) -> tuple[bytes, str | None]:
-    """Pack an answer as the client accepts it, if it is worth it."""
-    if len(body) < _WORTH_PACKING:
-        return body, None
-    known = {part.partition(";")[0].strip().lower() for part in accepted.split(",")}
-    if "gzip" in known:
-        return gzip.compress(body, compresslevel=1, mtime=0), "gzip"
-    if "deflate" in known:
-        return zlib.compress(body, level=1), "deflate"
-    return body, None
+def compress(body: bytes, accepted: str) -> tuple[bytes, bool]:
+    """Compress an answer with gzip if its client accepts that and it is worth it.
+
+    Args:
+        body: the answer.
+        accepted: the request's Accept-Encoding.
+
+    Returns:
+        What to send, and whether it is compressed.
+    """
+    names = {part.partition(";")[0].strip().lower() for part in accepted.split(",")}
+    if len(body) < _WORTH_COMPRESSING or "gzip" not in names:
+        return body, False
+    return gzip.compress(body, compresslevel=1, mtime=0), True
 
 
 def _too_large(limit: int) -> HttpError:

@@ -10,7 +10,8 @@ from ray import serve as ray_serve
 from ray.serve import Application
 
 from serve.http.app import App
-from serve.options import Options, bundles
+from serve.models import Models, bundles
+from serve.options import Options
 from zoo.bundle.folder import shipped
 from zoo.errors import unknown
 
@@ -32,11 +33,11 @@ def app(args: dict[str, str]) -> Application:
             raise unknown("argument", name, _KNOWN)
     device = args.get("device", "cpu")
     models = args["models"].split(",") if "models" in args else shipped()
-    bundles(models)  # a misspelled one is told here, not by each replica
+    bundles(models)  # a misspelled one is an error here, not first in each replica
     options = Options(models=tuple(models), device=device, log="off")
 
     def build() -> App:
-        return App(options)
+        return App(Models(options))
 
     deployment = ray_serve.deployment(
         ray_serve.ingress(build)(),

@@ -2,9 +2,9 @@
 
 files -> read (tasks) -> blocks of 256 rows, as locally -> decode (tasks) -> predict (actors)
 
-Ray Data spreads the work, bounds the memory, keeps the order, and does again what was lost with a
-worker or a machine. Without a GPU it joins the last two steps. What a step gives the next is
-pickled by us: a row is no number, and shall arrive as it was.
+Ray Data spreads the work, bounds the memory, keeps the order, and repeats what was lost with a
+worker or a machine. Without a GPU it joins the last two steps. Between steps, rows are pickled
+bytes: Ray Data would convert them to Arrow or NumPy columns, which they do not fit.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ import ray
 from ray.data import DataContext
 from ray.exceptions import RayError
 
-from serve.batch import sources
+from serve.batch import files, readers, sources
+from serve.batch.readers import BLOCK
 from serve.batch.run import Tally, predict, write
 from serve.batch.sinks import Columns, Sink
 from zoo.bundle.card import CARD, ONNX
@@ -36,13 +37,13 @@ from zoo.progress import Bar
 from zoo.runtime.session import Session
 from zoo.spec import Spec
 
-#: What a step takes and gives: a column of pickled bytes.
+#: The input and output of a step: a column of pickled bytes.
 _Batch = dict[str, Sequence[bytes]]
 
 
 def run(
     bundle: Bundle,
-    given: Sequence[str],
+    inputs: Sequence[str],
     sink: Sink,
     *,
     address: str | None = None,
@@ -54,87 +55,87 @@ def run(
     """Predict every input and write a row for each, in order: the same rows as `serve.batch.run`.
 
     Args:
-        bundle: the model; it travels to the workers, which need this package and no more.
-        given: as for `serve.batch.sources.read`; local paths must be there on every machine.
+        bundle: the model; it is sent to the workers, which need this package alone.
+        inputs: as for `serve.batch.sources.read`; local paths must exist on every machine.
         sink: takes the rows, here.
         address: of a cluster; else RAY_ADDRESS's, else one on this machine, for this job alone.
         device: "auto" is "cuda" if the cluster has GPUs, else "cpu"; one GPU a worker.
         top: how many classes a row names.
         invert: see `zoo.images.decode`.
-        settings: more of `zoo.Session`'s.
+        settings: other keyword arguments of `zoo.Session`.
 
     Raises:
         DeviceError: the cluster has no GPU; or a worker's session has none.
         ZooError: the cluster cannot be reached, or the job failed there.
     """
     card = bundle.card
-    parts = {CARD: (bundle.path / CARD).read_bytes(), ONNX: bundle.read(ONNX)}
-    units = [pickle.dumps(unit) for unit in _units(sources.files(given))]
-    bar = Bar(f"predict {card.name}", sources.count(given))
+    contents = {CARD: (bundle.path / CARD).read_bytes(), ONNX: bundle.read(ONNX)}
+    units = [pickle.dumps(unit) for unit in _units(files.files(inputs))]
+    bar = Bar(f"predict {card.name}", files.count(inputs))
     with _cluster(address):
-        there = ray.cluster_resources().get("GPU", 0)
+        cluster_gpus = ray.cluster_resources().get("GPU", 0)
         if device == "auto":
-            device = "cuda" if there else "cpu"
+            device = "cuda" if cluster_gpus else "cpu"
         gpus = 1 if device in ("cuda", "tensorrt") else 0
-        if gpus > there:
-            raise DeviceError(f"device {device!r} was asked for: the cluster has no GPU")
+        if gpus > cluster_gpus:
+            raise DeviceError(f"device {device!r} is not available: the cluster has no GPU")
         settings |= {"device": device, "threads": 1, "spin": False}
         if not units:
             return write([], sink, bar, device)
         rows = (
             ray.data.from_items([{"unit": unit} for unit in units], override_num_blocks=len(units))
             .map_batches(partial(_read, spec=card.spec), batch_size=None)
-            .repartition(target_num_rows_per_block=sources.BLOCK, strict=True)
-            .map_batches(partial(_decode, spec=card.spec, invert=invert), batch_size=sources.BLOCK)
+            .repartition(target_num_rows_per_block=BLOCK, strict=True)
+            .map_batches(partial(_decode, spec=card.spec, invert=invert), batch_size=BLOCK)
             .map_batches(
-                _Predict, fn_constructor_args=(parts, settings, top), batch_size=1, num_gpus=gpus
+                _Predict, fn_constructor_args=(contents, settings, top), batch_size=1, num_gpus=gpus
             )
         )
-        found = (pickle.loads(row["columns"]) for row in rows.iter_rows())
-        return write(found, sink, bar, device)
+        blocks = (pickle.loads(row["columns"]) for row in rows.iter_rows())
+        return write(blocks, sink, bar, device)
 
 
-def _units(files: Iterator[sources.File]) -> Iterator[list[sources.File]]:
-    """Group files to what one task reads: 256 images, or one file that may hold many rows."""
-    for image, some in itertools.groupby(files, lambda file: file[1] == "image"):
-        while unit := list(itertools.islice(some, sources.BLOCK if image else 1)):
+def _units(paths: Iterator[files.File]) -> Iterator[list[files.File]]:
+    """Group files into what one task reads: 256 images, or one file that may hold many rows."""
+    for image, group in itertools.groupby(paths, lambda file: file[1] == "image"):
+        while unit := list(itertools.islice(group, BLOCK if image else 1)):
             yield unit
 
 
-def _read(given: _Batch, spec: Spec) -> Iterator[_Batch]:
-    found = sources.rows(itertools.chain(*map(pickle.loads, given["unit"])), spec)
-    while some := list(itertools.islice(found, sources.BLOCK)):
+def _read(batch: _Batch, spec: Spec) -> Iterator[_Batch]:
+    rows = readers.rows(itertools.chain(*map(pickle.loads, batch["unit"])), spec)
+    while some := list(itertools.islice(rows, BLOCK)):
         yield {"row": [pickle.dumps(row) for row in some]}
 
 
-def _decode(given: _Batch, spec: Spec, invert: Invert) -> _Batch:
-    block = sources.block(map(pickle.loads, given["row"]), spec, invert)
+def _decode(batch: _Batch, spec: Spec, invert: Invert) -> _Batch:
+    block = sources.block(map(pickle.loads, batch["row"]), spec, invert)
     return {"block": [pickle.dumps(tuple(block), protocol=5)]}
 
 
 class _Predict:
     """A worker of its own: it opens the session once."""
 
-    def __init__(self, parts: dict[str, bytes], settings: dict[str, Any], top: int) -> None:
-        self._parts, self._settings, self._top = parts, settings, top
+    def __init__(self, contents: dict[str, bytes], settings: dict[str, Any], top: int) -> None:
+        self._contents, self._settings, self._top = contents, settings, top
 
     @cached_property
     def _session(self) -> Session:
-        """Not opened in `__init__`: Ray would start a worker that fails there for ever."""
+        """Opened late: if it failed in `__init__`, Ray would restart the worker forever."""
         with tempfile.TemporaryDirectory() as folder:
-            for name, data in self._parts.items():
+            for name, data in self._contents.items():
                 (Path(folder) / name).write_bytes(data)
             return Session(folder, **self._settings)
 
-    def __call__(self, given: _Batch) -> _Batch:
-        blocks = (sources.Block(*pickle.loads(data)) for data in given["block"])
-        found: list[Columns] = [predict(self._session, block, self._top) for block in blocks]
-        return {"columns": [pickle.dumps(columns) for columns in found]}
+    def __call__(self, batch: _Batch) -> _Batch:
+        blocks = (sources.Block(*pickle.loads(data)) for data in batch["block"])
+        predictions: list[Columns] = [predict(self._session, block, self._top) for block in blocks]
+        return {"columns": [pickle.dumps(columns) for columns in predictions]}
 
 
 @contextmanager
 def _cluster(address: str | None) -> Iterator[None]:
-    """Join a cluster or start one; be quiet there, and tell what goes wrong in one line."""
+    """Join or start a cluster, with its logs off, and turn its errors into one line."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anyone
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
@@ -161,6 +162,6 @@ def _start(address: str) -> None:
             host, _, port = address.rpartition("/")[2].rpartition(":")
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    except Exception as error:  # Ray's are of many kinds
+    except Exception as error:  # Ray raises many unrelated types
         where = "Ray did not start" if address == "local" else f"no Ray cluster at {address}"
         raise ZooError(f"{where}: {first_line(error)}") from error

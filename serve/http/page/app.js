@@ -1,16 +1,16 @@
-// The page at /: draw a digit or give pictures, and every image model says what it reads.
+// The page at /: draw a digit or give pictures, and every image model predicts it.
 
 const TEXT = {
   en: {
     tagline: "The models every PyTorch course teaches, trained, measured and served.",
-    language: "Language", draw: "Draw a digit", hint: "Draw here", results: "What the models read",
+    language: "Language", draw: "Draw a digit", hint: "Draw here", results: "Predictions of the models",
     pad: "Drawing area, for mouse, pen or finger; the sample digits below need only a keyboard",
     seen: "What the models see", clear: "Clear", samples: "Sample digits", sample: "Sample digit",
     drop: "Choose, drop or paste pictures", models: "Models", docs: "API documentation",
     metrics: "Metrics", waiting: "Draw a digit, or press a sample digit.",
     drawOther: "Draw or choose a picture", waitingOther: "Draw, or choose a picture.",
     agree: (label, n, all, name, sure) =>
-      `${label}, read by ${n} of ${all} models. The surest is ${name}: ${sure}`,
+      `${label}, predicted by ${n} of ${all} models. The most confident is ${name}: ${sure}`,
     single: (label, name, sure) => `${name}: ${label}, ${sure}`,
     probabilities: "Probabilities of", parameters: "Parameters", score: "Test score", data: "Data",
     task: "Task", classification: "classification", binary: "two classes",
@@ -41,7 +41,7 @@ const TEXT = {
   },
 };
 
-// Strokes of the sample digits, in a square of 100; a point given twice is a corner.
+// Strokes of the sample digits, in a square of 100; a repeated point is a corner.
 const SAMPLES = [
   "52 13 35 22 27 50 34 78 50 87 66 78 73 50 67 22 52 13 44 17",
   "56 12 45 88",
@@ -61,7 +61,7 @@ const $ = (id) => document.getElementById(id);
 const pad = $("pad").getContext("2d");
 const seen = $("seen").getContext("2d");
 
-let models = []; // what v1/models says, with `result` {probabilities, ms} and `problem`
+let models = []; // the answer of v1/models, with `result` {probabilities, ms} and `problem`
 let readers = []; // those of them that take images
 let strokes = []; // each an array of [x, y], 0 to 1
 let round = 0; // answers of an earlier round are dropped
@@ -74,8 +74,8 @@ let lang = remembered() ?? (navigator.language.toLowerCase().startsWith("zh") ? 
 function remembered(value) {
   try {
     if (value) localStorage.setItem("language", value);
-    const found = localStorage.getItem("language");
-    return found in TEXT ? found : null;
+    const language = localStorage.getItem("language");
+    return language in TEXT ? language : null;
   } catch {
     return null; // storage is switched off
   }
@@ -90,17 +90,17 @@ function make(tag, properties = {}, ...children) {
 
 const digits = () => !readers.length || readers.some(({ labels }) => labels.join("") === "0123456789");
 const t = (key) => (!digits() && TEXT[lang][`${key}Other`]) || TEXT[lang][key];
-const percent = (share) => `${(100 * share).toFixed(1)} %`;
+const percent = (fraction) => `${(100 * fraction).toFixed(1)} %`;
 const best = (values) => values.indexOf(Math.max(...values));
 
 // --- drawing ---
 
-function draw(context, width, place) {
+function draw(context, width, position) {
   context.lineWidth = width;
   context.lineCap = context.lineJoin = "round";
   context.strokeStyle = INK;
   for (const stroke of strokes) {
-    const points = stroke.map(place);
+    const points = stroke.map(position);
     const [x, y] = points.at(-1);
     context.beginPath();
     context.moveTo(...points[0]);
@@ -114,14 +114,14 @@ function draw(context, width, place) {
 }
 
 /** Draw in a square of `size` pixels and return them, 0 to 255. */
-function raster(size, width, place) {
+function raster(size, width, position) {
   const context = new OffscreenCanvas(size, size).getContext("2d", { willReadFrequently: true });
-  draw(context, width, place);
+  draw(context, width, position);
   const { data } = context.getImageData(0, 0, size, size);
   return Array.from({ length: size * size }, (_, i) => data[4 * i + 3]);
 }
 
-/** As MNIST was made: the ink fits a box of 20, its center of mass is the center of 28. */
+/** As in MNIST: the ink fits a box of 20 pixels, its center of mass is the center of 28. */
 function mnist() {
   const [xs, ys] = [0, 1].map((axis) => strokes.flat().map((point) => point[axis]));
   const [left, top] = [Math.min(...xs), Math.min(...ys)];
@@ -237,9 +237,9 @@ async function ask(model, question, mine) {
 }
 
 function load() {
-  loading ??= call("v1/models").then((found) => {
+  loading ??= call("v1/models").then((summaries) => {
     problem = "";
-    models = found;
+    models = summaries;
     readers = models.filter(({ input, labels }) => input.shape.length === 4 && labels.length);
     build();
   }, (error) => {
@@ -266,7 +266,7 @@ async function take(files) {
   for (const [i, button] of buttons.entries()) if (!await readFile(files[i], button)) break;
 }
 
-/** Return whether the answers came before the user went on to something else. */
+/** Return whether the answers came before the user started something else. */
 async function readFile(file, button) {
   const named = (error) => { throw new Error(`${file.name}: ${error.message}`); };
   if (!models.length) await load();
@@ -316,17 +316,17 @@ function majority() {
   return { label, n: agreeing.length, name: surest.name, sure: percent(sureness(surest)) };
 }
 
-/** One line of trouble at once; one line of summary when the answers have settled. */
+/** Show a problem at once, the summary when no answer came for a quarter of a second. */
 function say() {
   const line = problem || (readers.find((model) => model.problem)?.problem ?? "");
   if ($("problem").textContent !== line) $("problem").textContent = line;
   clearTimeout(saying);
   saying = setTimeout(() => {
-    const found = majority();
+    const winner = majority();
     $("summary").textContent = line ? ""
-      : !found ? t(models.length && !readers.length ? "none" : "waiting")
-      : readers.length === 1 ? t("single")(found.label, found.name, found.sure)
-      : t("agree")(found.label, found.n, readers.length, found.name, found.sure);
+      : !winner ? t(models.length && !readers.length ? "none" : "waiting")
+      : readers.length === 1 ? t("single")(winner.label, winner.name, winner.sure)
+      : t("agree")(winner.label, winner.n, readers.length, winner.name, winner.sure);
   }, 250);
 }
 
@@ -355,7 +355,7 @@ function card(model) {
     make("p", { class: "limits", lang: "en" }, model.limits));
 }
 
-/** Put everything up in the present language. */
+/** Show everything in the chosen language. */
 function build() {
   document.documentElement.lang = lang === "zh" ? "zh-CN" : "en";
   $("language").value = lang;
@@ -380,8 +380,8 @@ function build() {
 const live = new Map(); // pointer id -> its stroke
 const point = ({ clientX, clientY }) => {
   const box = $("pad").getBoundingClientRect();
-  const within = (share) => Math.min(Math.max(share, 0), 1);
-  return [within((clientX - box.left) / box.width), within((clientY - box.top) / box.height)];
+  const clamp = (value) => Math.min(Math.max(value, 0), 1);
+  return [clamp((clientX - box.left) / box.width), clamp((clientY - box.top) / box.height)];
 };
 $("pad").onpointerdown = (event) => {
   if (event.button !== 0) return;

@@ -1,0 +1,227 @@
+"""Readers: files to rows, one by one: images, archives, arrays, CSV and Parquet.
+
+A row is its name, its data, and the function that turns the data into the model's input. So rows
+that are finished can be passed over without decoding them, and a row can be decoded in another
+process than the one that read it.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serve.batch import remote
+from serve.batch.files import File
+from zoo import images
+from zoo.datasets import csv, idx
+from zoo.errors import DataError, first_line, needs_extra
+from zoo.spec import ImageSpec, Spec, TableSpec
+
+#: Rows in a block: what one run of the session takes, and the unit in which a job is resumed.
+BLOCK = 256
+#: Bytes of one image file or archive member; a larger one is an error, not a full memory.
+MAX_FILE = 64_000_000
+
+_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)  # the latter on Windows alone
+Row = tuple[str, Any, Callable[[Any, Any], NDArray[Any]]]
+
+
+def rows(files: Iterable[File], spec: Spec) -> Iterator[Row]:
+    """Yield the rows of files; an image file is read when its row is loaded, others here."""
+    image = isinstance(spec, ImageSpec)
+    for path, kind in files:
+        try:
+            if kind == "image" and image:
+                yield path, path, _image
+            elif kind.startswith("error: "):
+                raise DataError(kind.removeprefix("error: "))
+            else:
+                yield from _many(path, kind, spec)
+        except DataError as error:
+            yield path, str(error).removeprefix(f"{path}: "), _decode
+
+
+def _image(path: str, spec: ImageSpec) -> NDArray[np.uint8]:
+    data = remote.read(path, MAX_FILE) if remote.is_url(path) else _file(path)
+    return images.decode(data, spec, "no")
+
+
+def _many(path: str, kind: str, spec: Spec) -> Iterator[Row]:
+    """Read a file that holds many rows."""
+    if remote.is_url(path):
+        if kind != "parquet":
+            raise DataError("on remote storage: expected images, folders or .parquet")
+    elif not os.path.exists(path):
+        raise DataError("no such file")
+    if kind == "parquet":
+        yield from _parquet(path, spec)
+    elif kind in ("npy", "npz", "idx"):
+        for number, row in enumerate(_array(path, kind, spec)):
+            yield f"{path}[{number}]", row, _finite
+    elif isinstance(spec, TableSpec):
+        if kind != "csv":
+            raise DataError("this model takes a table: expected .csv, .npy, .npz or .parquet")
+        for number, texts in enumerate(csv.rows(Path(path), spec.columns)):
+            yield f"{path}[{number}]", texts, _numbers
+    elif kind in ("zip", "tar"):
+        for name, data in _members(path, kind):
+            yield f"{path}/{name}", data, _decode
+    else:
+        raise DataError("this model takes images, not a table")
+
+
+def _file(path: str) -> bytes:
+    """Read an image file; by plain system calls, since a job has a hundred thousand of them."""
+    try:
+        file = os.open(path, _READ)
+    except FileNotFoundError:
+        raise DataError("no such file") from None
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})") from None
+    try:
+        data = os.read(file, 65_536)
+        if len(data) == 65_536:
+            parts = [data]
+            while part := os.read(file, 1 << 20):
+                parts.append(part)
+                if len(parts) > MAX_FILE >> 20:
+                    raise DataError(f"too large: expected at most {MAX_FILE:,} bytes")
+            data = b"".join(parts)
+    except IsADirectoryError:
+        raise DataError("is a folder, expected an image file") from None
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})") from None
+    finally:
+        os.close(file)
+    return data
+
+
+def _decode(data: bytes | str, spec: ImageSpec) -> NDArray[np.uint8]:
+    """Decode an image's bytes; a text instead of them is why there are none."""
+    if isinstance(data, str):
+        raise DataError(data)
+    return images.decode(data, spec, "no")
+
+
+def _members(path: str, kind: str) -> Iterator[tuple[str, bytes | str]]:
+    """Yield the images of an archive, in its own order, nothing unpacked to disk."""
+    too_large = f"too large: expected at most {MAX_FILE:,} bytes"
+    empty = True
+    try:
+        if kind == "zip":
+            with zipfile.ZipFile(path) as archive:
+                for member in archive.infolist():
+                    if os.path.splitext(member.filename)[1].lower() in images.SUFFIXES:
+                        empty = False
+                        try:
+                            large = member.file_size > MAX_FILE
+                            yield member.filename, too_large if large else archive.read(member)
+                        except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:
+                            yield member.filename, f"damaged in the archive ({error})"
+        else:
+            with tarfile.open(path) as tar:
+                for entry in tar:
+                    suffix = os.path.splitext(entry.name)[1].lower()
+                    if entry.isfile() and suffix in images.SUFFIXES:
+                        empty = False
+                        file = tar.extractfile(entry)
+                        assert file is not None
+                        yield entry.name, too_large if entry.size > MAX_FILE else file.read()
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise DataError(f"damaged archive ({error})") from None
+    if empty:
+        raise DataError("an archive without images")
+
+
+def _array(path: str, kind: str, spec: Spec) -> NDArray[Any]:
+    """Open a file of arrays; an .npy file is mapped into memory, not read."""
+    if kind == "idx":
+        return _fitting(idx.read(Path(path)), spec)
+    try:
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        if kind == "npy":
+            return _fitting(loaded, spec)
+        with loaded:
+            if len(loaded.files) != 1:
+                names = ", ".join(loaded.files) or "none"
+                raise DataError(f"expected one array in the .npz file, found {names}")
+            return _fitting(loaded[loaded.files[0]], spec)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"damaged .{kind} file ({error})") from None
+
+
+def _fitting(array: NDArray[Any], spec: Spec) -> NDArray[Any]:
+    """Check an array of rows; it may also be one image, and gray images may lack the channels."""
+    holds = f"holds {array.dtype} {list(array.shape)}"
+    row = spec.tensor.row
+    expected = f"expected {spec.tensor.dtype} [n, {', '.join(map(str, row))}]"
+    if isinstance(spec, TableSpec):
+        if array.dtype.kind != "f" or array.shape[1:] != row:
+            raise DataError(f"{holds}, {expected}")
+        return array
+    if spec.channels == 1 and array.shape[-2:] == row[:2]:
+        array = array[..., np.newaxis]
+    if array.shape == row:
+        array = array[np.newaxis]
+    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1:] != row:
+        raise DataError(f"{holds}, {expected}")
+    return array
+
+
+def _finite(row: NDArray[Any], spec: Spec) -> NDArray[Any]:
+    """Return the row in the model's dtype, which its array was checked to fit."""
+    if isinstance(spec, TableSpec) and not np.isfinite(row).all():
+        raise DataError("expected finite numbers, found NaN or infinity")
+    return np.asarray(row, spec.tensor.dtype)
+
+
+def _numbers(texts: list[str], spec: TableSpec) -> NDArray[np.float32]:
+    return np.array(csv.numbers(texts, spec.columns), np.float32)
+
+
+def _parquet(path: str, spec: Spec) -> Iterator[Row]:
+    with needs_extra("parquet", "a Parquet file"):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    try:
+        file = pq.ParquetFile(remote.open_file(path) if remote.is_url(path) else path)
+        schema = file.schema_arrow
+        if isinstance(spec, TableSpec):
+            missing = [name for name in spec.columns if name not in schema.names]
+            if missing:
+                raise DataError(f"missing columns: {', '.join(missing)}")
+            columns = list(spec.columns)
+        else:
+            columns = [field.name for field in schema if _holds_images(pa, field.type)]
+            if len(columns) != 1:
+                names = ", ".join(columns) or "none"
+                raise DataError(f"expected one column of image bytes, found {names}")
+        number = 0
+        for batch in file.iter_batches(BLOCK, columns=columns):
+            for row in batch.to_pylist():
+                name = f"{path}[{number}]"
+                number += 1
+                cells = [row[column] for column in columns]
+                if isinstance(spec, TableSpec):
+                    yield name, ["" if cell is None else str(cell) for cell in cells], _numbers
+                else:
+                    data = cells[0]["bytes"] if isinstance(cells[0], dict) else cells[0]
+                    empty = "no image: the cell is empty"
+                    yield name, data if isinstance(data, bytes) else empty, _decode
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"damaged Parquet file ({first_line(error)})") from None
+
+
+def _holds_images(pa: Any, kind: Any) -> bool:
+    """Say whether a column holds bytes, plain or as {bytes, path} (the way of Hugging Face)."""
+    if pa.types.is_struct(kind):
+        return bool(kind.get_field_index("bytes") >= 0)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))

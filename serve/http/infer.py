@@ -1,0 +1,64 @@
+"""The hot path, `POST /v2/models/{model}/infer`: body to arrays, to the model's queue, and back.
+
+Plain ASGI: Starlette's routing and request objects would take longer than a small model's run.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from serve.errors import HttpError, stopping
+from serve.http import body, tensors
+from serve.http.reply import reply
+from serve.models import Models
+
+_JSON = (b"content-type", b"application/json")
+
+
+async def infer(models: Models, name: str, scope: Any, receive: Any, send: Any) -> int:
+    """Answer an infer request for a model that is served; return the status, 499 if unanswered."""
+    options = models.options
+    status, headers, accepted = 200, [], ""
+    try:
+        if scope["method"] != "POST":
+            raise HttpError(405, f"{scope['method']}: expected POST", allow="POST")
+        length = encoding = header_length = None
+        for key, value in scope["headers"]:
+            if key == b"content-length":
+                length = value
+            elif key == b"content-encoding":
+                encoding = value
+            elif key == b"inference-header-content-length":
+                header_length = value.decode("latin-1")
+            elif key == b"accept-encoding":
+                accepted = value.decode("latin-1")
+        data = await body.read(receive, length, options.max_body, options.timeout)
+        if models.draining:  # only now: closing over an unread body would reset the connection
+            raise stopping()
+        if encoding is not None:
+            data = body.decompress(data, encoding.decode("latin-1"), options.max_body)
+        batcher = models.batchers[name]
+        card = batcher.session.card
+        request = tensors.parse(data, header_length, card)
+        answer, json_length = tensors.answer(request, await batcher.infer(request.inputs), card)
+        if json_length is None:
+            headers = [_JSON]
+        else:
+            headers = [
+                (b"content-type", b"application/octet-stream"),
+                (b"inference-header-content-length", b"%d" % json_length),
+            ]
+    except HttpError as error:
+        status, answer = error.status, error.body
+        headers = [_JSON, *((k.encode(), v.encode()) for k, v in error.headers)]
+    except body.Disconnected:
+        return 499
+    if accepted:
+        answer, compressed = body.compress(answer, accepted)
+        if compressed:
+            headers.append((b"content-encoding", b"gzip"))
+    if models.draining:
+        headers.append((b"connection", b"close"))
+    headers.append((b"content-length", b"%d" % len(answer)))
+    await reply(send, status, headers, answer)
+    return status

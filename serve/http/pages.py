@@ -1,0 +1,70 @@
+"""The page at `/`, its files and pictures, the summaries of the models it shows, and `/docs`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from serve.errors import HttpError
+from serve.models import Models
+
+PAGE = Path(__file__).parent / "page"
+PICTURES = ("curves.png", "confusion.png")
+_CSP = {"content-security-policy": "default-src 'self'; img-src 'self' data: blob:"}
+_NO_CACHE = {"cache-control": "no-cache"}  # after an upgrade, browsers show the new page
+
+
+class PageFiles(StaticFiles):
+    """The page's own files."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """Answer with a file that the browser asks for again each time."""
+        response = super().file_response(*args, **kwargs)
+        response.headers.update(_NO_CACHE)
+        return response
+
+
+async def index(request: Request) -> Response:
+    """Answer `GET /`."""
+    return FileResponse(PAGE / "index.html", headers=_CSP | _NO_CACHE)
+
+
+async def docs(page: str, request: Request) -> Response:
+    """Answer `GET /docs` with the page of `serve.http.openapi`."""
+    return Response(page, media_type="text/html", headers=_CSP)
+
+
+async def picture(models: Models, request: Request) -> Response:
+    """Answer `GET /v1/models/{model}/{picture}`: a file of the bundle."""
+    name, picture = request.path_params["model"], request.path_params["picture"]
+    models.session(name)
+    if picture not in _pictures(models, name):
+        raise HttpError(404, f"no picture {picture!r}, known: {', '.join(PICTURES)}")
+    return FileResponse(models.bundles[name].path / picture)
+
+
+def summary(models: Models, name: str) -> dict[str, Any]:
+    """Return what `GET /v1/models` shows of a model."""
+    card = models.sessions[name].card
+    return {
+        "name": name,
+        "title": card.title,
+        "lesson": card.lesson,
+        "task": card.task,
+        "parameters": card.parameters,
+        "score": card.score,
+        "dataset": card.dataset.name,
+        "labels": card.labels,
+        "input": card.inputs[0],
+        "pictures": [f"v1/models/{name}/{picture}" for picture in _pictures(models, name)],
+        "limits": card.limits,
+    }
+
+
+def _pictures(models: Models, name: str) -> list[str]:
+    folder = models.bundles[name].path
+    return [picture for picture in PICTURES if (folder / picture).is_file()]

@@ -1,0 +1,205 @@
+"""Infer requests over HTTP: bodies to arrays and back.
+
+JSON, flat or nested, and Triton's binary tensor extension: `Inference-Header-Content-Length` bytes
+of JSON, then the tensors; 0 is a raw request, the tensor alone.
+Source: https://github.com/triton-inference-server/server, docs/protocol/extension_binary_data.md
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
+import numpy as np
+from msgspec import UNSET, Struct, UnsetType
+from numpy.typing import NDArray
+
+from serve.errors import HttpError
+from serve.protocol import VERSION, chosen, finite, only
+from zoo.bundle.card import Card
+from zoo.spec import TensorSpec
+
+T = TypeVar("T")
+
+
+class _Input(Struct, Generic[T]):
+    name: str
+    shape: list[int]
+    datatype: str
+    data: T | UnsetType = UNSET
+    parameters: dict[str, Any] = {}
+
+
+class _Output(Struct):
+    name: str
+    parameters: dict[str, Any] = {}
+
+
+class _Request(Struct, Generic[T]):
+    inputs: list[_Input[T]]
+    id: str = ""
+    outputs: list[_Output] = []
+    parameters: dict[str, Any] = {}
+
+
+class Infer(NamedTuple):
+    """A request: the input, and the outputs to return: their numbers, and whether as binary."""
+
+    id: str
+    inputs: NDArray[Any]
+    outputs: list[tuple[int, bool]]
+
+
+#: By the input's dtype, for flat data, which nearly all clients send; typed decoding is faster.
+_flat: dict[str, msgspec.json.Decoder[Any]] = {
+    "uint8": msgspec.json.Decoder(_Request[list[int]]),
+    "float32": msgspec.json.Decoder(_Request[list[float]]),
+}
+_any = msgspec.json.Decoder(_Request[Any])
+
+
+def parse(body: bytes, header_length: str | None, card: Card) -> Infer:
+    """Read an infer request.
+
+    Args:
+        body: JSON, or JSON and then tensors, or one raw tensor.
+        header_length: the value of `Inference-Header-Content-Length`, if there is one.
+        card: the model's contract.
+
+    Raises:
+        HttpError: 400, with what was given and what was expected.
+    """
+    spec = card.inputs[0]
+    binary = b""
+    if header_length is not None:
+        if not header_length.isascii() or not header_length.isdigit():
+            raise HttpError(400, f"Inference-Header-Content-Length: not a size: {header_length!r}")
+        size = int(header_length)
+        if size == 0:
+            everything = [(number, True) for number in range(len(card.outputs))]
+            return Infer("", finite(_raw(body, spec), spec), everything)
+        if size > len(body):
+            raise HttpError(
+                400, f"Inference-Header-Content-Length is {size}, the body has {len(body)} bytes"
+            )
+        body, binary = body[:size], body[size:]
+    request, flat = _decode(body, spec)
+    tensor = only(request.inputs, spec)
+    binary_size = tensor.parameters.get("binary_data_size")
+    if binary_size is None:
+        if binary:
+            raise HttpError(400, f"{len(binary)} bytes after the JSON belong to no input")
+        array = _json_data(tensor, flat, spec)
+    else:
+        array = _binary_data(binary, binary_size, tensor, spec)
+    inputs = finite(array.reshape(tensor.shape), spec)
+    return Infer(request.id, inputs, _wanted(request, card))
+
+
+def _decode(body: bytes, spec: TensorSpec) -> tuple[_Request[Any], bool]:
+    """Return the request, and whether its data was decoded as a flat list of numbers."""
+    try:
+        return _flat[spec.dtype].decode(body), True
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        pass  # nested data, or an error that the next decoder describes
+    try:
+        return _any.decode(body), False
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise HttpError(400, f"request: {error}") from None
+
+
+def _json_data(tensor: _Input[Any], flat: bool, spec: TensorSpec) -> NDArray[Any]:
+    if tensor.data is UNSET:
+        raise HttpError(400, f"{spec.name}: data is missing")
+    array: NDArray[Any]
+    try:
+        if not flat:
+            array = _nested_data(tensor.data, spec)
+        elif spec.dtype == "uint8":
+            array = np.frombuffer(bytearray(tensor.data), np.uint8)  # faster than bytes(list)
+        else:
+            with np.errstate(
+                over="ignore"
+            ):  # a number too large becomes infinity, which `finite` refuses
+                array = np.array(tensor.data, np.float32)
+    except (ValueError, OverflowError):  # a number beyond a byte
+        array = _nested_data(tensor.data, spec)
+    if array.size != math.prod(tensor.shape):
+        raise HttpError(400, f"{spec.name}: shape {tensor.shape} needs {math.prod(tensor.shape)} "
+                             f"values, given {array.size}")  # fmt: skip
+    return array
+
+
+def _nested_data(data: Any, spec: TensorSpec) -> NDArray[Any]:
+    """Read nested lists, or raise what is wrong with them."""
+    expected = "integers from 0 to 255" if spec.dtype == "uint8" else "numbers"
+    try:
+        array = np.array(data)
+    except (ValueError, OverflowError):
+        array = np.array(None)
+    kinds = "iu" if spec.dtype == "uint8" else "iuf"
+    if array.dtype.kind not in kinds or array.ndim == 0:
+        raise HttpError(400, f"{spec.name}: data: expected {expected}, flat or nested")
+    if spec.dtype == "uint8" and (array.min() < 0 or array.max() > 255):
+        raise HttpError(400, f"{spec.name}: data: expected {expected}")
+    return array.astype(spec.dtype).reshape(-1)
+
+
+def _binary_data(binary: bytes, size: Any, tensor: _Input[Any], spec: TensorSpec) -> NDArray[Any]:
+    expected = math.prod(tensor.shape) * np.dtype(spec.dtype).itemsize
+    if tensor.data is not UNSET:
+        raise HttpError(400, f"{spec.name}: has both data and binary_data_size")
+    if type(size) is not int or size != expected:
+        raise HttpError(400, f"{spec.name}: shape {tensor.shape} needs {expected} bytes, "
+                             f"binary_data_size is {size}")  # fmt: skip
+    if len(binary) != size:
+        raise HttpError(400, f"{spec.name}: binary_data_size is {size}, {len(binary)} bytes came")
+    return np.frombuffer(binary, np.dtype(spec.dtype).newbyteorder("<"))
+
+
+def _raw(body: bytes, spec: TensorSpec) -> NDArray[Any]:
+    """Read a body that is the tensor alone; the batch follows from its size."""
+    row = math.prod(spec.row) * np.dtype(spec.dtype).itemsize
+    if not body or len(body) % row:
+        raise HttpError(400, f"raw request: expected a multiple of {row} bytes, given {len(body)}")
+    shape = (len(body) // row, *spec.row)
+    return np.frombuffer(body, np.dtype(spec.dtype).newbyteorder("<")).reshape(shape)
+
+
+def _wanted(request: _Request[Any], card: Card) -> list[tuple[int, bool]]:
+    default = request.parameters.get("binary_data_output") is True
+    binary = [output.parameters.get("binary_data", default) is True for output in request.outputs]
+    numbers = chosen(request.outputs, card)
+    return list(zip(numbers, binary or [default] * len(numbers), strict=True))
+
+
+def answer(
+    request: Infer, outputs: Sequence[NDArray[np.float32]], card: Card
+) -> tuple[bytes, int | None]:
+    """Build the body of the answer.
+
+    Returns:
+        The body, and the length of its JSON part if tensors follow it, else None.
+    """
+    tensors, blobs = [], []
+    for number, binary in request.outputs:
+        array = outputs[number]
+        tensor: dict[str, Any] = {
+            "name": card.outputs[number].name,
+            "datatype": "FP32",
+            "shape": array.shape,
+        }
+        if binary:
+            blob = array.astype("<f4", copy=False).tobytes()
+            blobs.append(blob)
+            tensor["parameters"] = {"binary_data_size": len(blob)}
+        else:
+            tensor["data"] = array.ravel().tolist()
+        tensors.append(tensor)
+    document = {"model_name": card.name, "model_version": VERSION, "outputs": tensors}
+    if request.id:
+        document["id"] = request.id
+    head = msgspec.json.encode(document)
+    return (head + b"".join(blobs), len(head)) if blobs else (head, None)
