@@ -750,8 +750,8 @@ def doctor(json: Json = False) -> None:
     else:
         for finding in findings:
             print(f"{finding.status:<7} {finding.check:<23} {finding.detail}")
-            if finding.mend:
-                print(f"{'':<7} {'':<23} -> {finding.mend}")
+            if finding.fix:
+                print(f"{'':<7} {'':<23} -> {finding.fix}")
     if any(finding.status == "broken" for finding in findings):
         raise typer.Exit(1)
 
