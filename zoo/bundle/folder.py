@@ -30,15 +30,15 @@ class Bundle:
 
     @classmethod
     def open(cls, name: str | os.PathLike[str] | Bundle) -> Bundle:
-        """Open a bundle and read its card; one that is open already is returned as it is.
+        """Open a bundle and read its card; an open bundle is returned unchanged.
 
         Args:
             name: a shipped bundle's name, the path of a bundle, or hf://user/repo[@revision].
 
         Raises:
-            UsageError: there is no such bundle; says what was looked for.
+            UsageError: there is no such bundle.
             VerificationError: its card is damaged.
-            ZooError: the Hub cannot be reached, and its bundle is not in the cache.
+            ZooError: the Hub cannot be reached, and the bundle is not in the cache.
         """
         if isinstance(name, Bundle):
             return name
@@ -47,7 +47,7 @@ class Bundle:
 
     @classmethod
     def write(cls, path: Path, card: Card) -> Bundle:
-        """Write `card.json`, whole or not at all, which makes a folder a bundle."""
+        """Write `card.json` atomically, as the last file of a bundle: it makes the folder one."""
         text = msgspec.json.format(msgspec.json.encode(card), indent=1) + b"\n"
         write_atomic(path / CARD, text)
         return cls(path, card)
@@ -72,7 +72,7 @@ class Bundle:
         return data
 
     def check(self) -> None:
-        """Compare every file that the card names with its SHA-256.
+        """Check every file of the card against its SHA-256.
 
         Raises:
             VerificationError: as `read`.
@@ -82,9 +82,9 @@ class Bundle:
 
 
 def weights_dir() -> Path:
-    """Return the folder of the shipped bundles: inside the wheel, or the repository's own."""
-    inside = _PACKAGE / "weights"
-    return inside if inside.is_dir() else _PACKAGE.parent / "weights"
+    """Return the folder of the shipped bundles: in the wheel, or in the repository."""
+    packaged = _PACKAGE / "weights"
+    return packaged if packaged.is_dir() else _PACKAGE.parent / "weights"
 
 
 def shipped() -> list[str]:
@@ -103,14 +103,14 @@ def locate(name: str | os.PathLike[str]) -> Path:
         from zoo.bundle import hub
 
         return hub.download(text)
-    if (weights_dir() / text / CARD).is_file():  # also teachers/resnet, which is not listed
+    if (weights_dir() / text / CARD).is_file():  # teachers/resnet too, which `shipped` omits
         return weights_dir() / text
     path = Path(text).expanduser()
     if (path / CARD).is_file():
         return path
-    what = "not a bundle"
+    kind = "not a bundle"
     if path.is_dir() and (path / "checkpoint.safetensors").exists():
-        what = "an unfinished run"
+        kind = "an unfinished run"
     if os.sep in text or path.exists():
-        raise UsageError(f"{text} is {what}: expected a folder with {CARD}, {WEIGHTS}, {ONNX}")
+        raise UsageError(f"{text} is {kind}: expected a folder with {CARD}, {WEIGHTS}, {ONNX}")
     raise unknown("model", text, shipped())
