@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +20,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from zoo import __version__
 from zoo.errors import UsageError, VerificationError, ZooError, needs_extra
+from zoo.table import print_table
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 #: TensorRT is a provider of ONNX Runtime: torch has no such device.
@@ -128,22 +129,6 @@ def _print_json(document: Any) -> None:
     print(msgspec.json.format(msgspec.json.encode(document, enc_hook=str), indent=2).decode())
 
 
-def _print_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
-    """Print rows of cells, the header first; the columns numbered in `right` are flush right."""
-    from unicodedata import east_asian_width
-
-    def width(cell: str) -> int:  # a Chinese character takes two columns of a terminal
-        return sum(2 if east_asian_width(character) in "WF" else 1 for character in cell)
-
-    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = []
-        for number, cell in enumerate(row):
-            padding = " " * (widths[number] - width(cell))
-            cells.append(padding + cell if number in right else cell + padding)
-        print("  ".join(cells).rstrip())
-
-
 def _version(asked: bool) -> None:
     if asked:
         print(f"zoo {__version__}")
@@ -185,7 +170,7 @@ def list_models(json: Json = False) -> None:
             rows.append([name, f"{card.parameters:,}", card.score, card.dataset.name, title])
         else:
             rows.append([name, "", "", "", f"not trained yet: zoo train {name}"])
-    _print_table(rows, right=[1])
+    print_table(rows, right=[1])
 
 
 @command()
@@ -303,7 +288,7 @@ def compare(
         _print_json([row._asdict() for row in rows])
         return
     table = comparison.table(rows)
-    _print_table(table, right=range(2, len(table[0])))
+    print_table(table, right=range(2, len(table[0])))
 
 
 @command()
@@ -324,7 +309,7 @@ def reproduce(
     if json:
         _print_json(verdict._asdict() | {"trials": [trial._asdict() for trial in verdict.trials]})
     else:
-        _print_table(reproduction.table(verdict), right=range(3))
+        print_table(reproduction.table(verdict), right=range(3))
     if verdict.problem:
         raise VerificationError(f"{verdict.name} is not reproduced: {verdict.problem}")
 
@@ -338,7 +323,7 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure a model on its whole test set."""
-    from zoo.bundle.card import figure
+    from zoo.bundle.card import figure, text
     from zoo.bundle.folder import Bundle
     from zoo.evaluation.evaluate import evaluate as measure
 
@@ -357,13 +342,12 @@ def evaluate(
         document = {"name": card.name, "engine": engine, "device": result.device, "rows": count}
         _print_json(document | {"metrics": result.metrics, "confusion": result.confusion})
         return
-    metrics = ", ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
-    print(f"{card.name} ({engine}, {result.device}) on {count:,} test rows: {metrics}")
+    print(f"{card.name} ({engine}, {result.device}) on {count:,} test rows: {text(result.metrics)}")
     if card.labels:
         table = [["true \\ predicted", *card.labels]]
         for label, counts in zip(card.labels, result.confusion, strict=True):
             table.append([label, *(f"{number or '.'}" for number in counts)])
-        _print_table(table, right=range(len(table)))
+        print_table(table, right=range(len(table)))
 
 
 @command()
@@ -526,7 +510,7 @@ def verify(models: Models = None, device: TorchDevice = "auto", json: Json = Fal
         _print_json([verdict._asdict() for verdict in verdicts])
     else:
         rows = [[v.name, v.card, v.measured, v.problem or "ok"] for v in verdicts]
-        _print_table([["name", "card", "measured", "verdict"], *rows])
+        print_table([["name", "card", "measured", "verdict"], *rows])
     failed = [verdict.name for verdict in verdicts if verdict.problem]
     if failed or not verdicts:
         raise VerificationError(f"verification failed: {', '.join(failed) or 'no bundle to check'}")
@@ -609,13 +593,13 @@ def benchmark(
     json: Json = False,
 ) -> None:
     """Measure rows/s and latency by batch size and device."""
-    from zoo.bundle.folder import shipped
+    from zoo.bundle.folder import Bundle, shipped
     from zoo.runtime import benchmark as bench
 
     options: dict[str, Any] = {"threads": threads, "graphs": cuda_graphs, "fp16": fp16}
-    results = bench.benchmark(
-        models or shipped(), device, batch or bench.BATCHES, seconds, engine=engine, **options
-    )
+    bundles = [Bundle.open(name) for name in models or shipped()]
+    sizes = batch or bench.BATCHES
+    results = bench.benchmark(bundles, device, sizes, seconds, engine=engine, **options)
     if plot is not None:
         with needs_extra("train", "--plot"):
             bench.plot(results, plot)
@@ -626,7 +610,7 @@ def benchmark(
     for result in results:
         row = [result.model, result.device, f"{result.batch}", f"{result.rows_per_second:,.0f}"]
         rows.append([*row, f"{result.p50_ms:.3f}", f"{result.p99_ms:.3f}"])
-    _print_table(rows, right=range(2, 6))
+    print_table(rows, right=range(2, 6))
 
 
 @command()
@@ -642,7 +626,7 @@ def doctor(json: Json = False) -> None:
         for finding in findings:
             rows.append([finding.status, finding.check, finding.detail])
             rows += [["", "", f"-> {finding.fix}"]] if finding.fix else []
-        _print_table(rows)
+        print_table(rows)
     if any(finding.status == "broken" for finding in findings):
         raise typer.Exit(1)
 
@@ -665,7 +649,7 @@ def lesson(
         _print_json(catalogue)
         return
     rows = [[lesson.name, lesson.heading_zh, lesson.heading_en] for lesson in catalogue]
-    _print_table([["name", "标题", "title"], *rows])
+    print_table([["name", "标题", "title"], *rows])
 
 
 @command()

@@ -50,7 +50,7 @@ def test_what_is_read_is_checked(broken_copy: Path) -> None:
 def test_what_is_not_a_bundle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"unknown model 'resnt'\. Did you mean 'resnet'"):
         zoo.Bundle.open("resnt")
-    with pytest.raises(UsageError, match="is not a bundle: expected a folder with card.json"):
+    with pytest.raises(UsageError, match="is not a bundle: expected a folder with card"):
         zoo.Bundle.open(tmp_path)
     (tmp_path / "checkpoint.safetensors").touch()
     with pytest.raises(UsageError, match="is an unfinished run"):

@@ -86,7 +86,7 @@ def test_cuda_without_a_gpu_is_an_error_and_never_the_cpu() -> None:
 def test_the_gpus_buffers_give_the_same_answers(rows: int, digits: mnist.Split) -> None:
     card = zoo.card("softmax")
     graph = (Bundle.open("softmax").path / ONNX).read_bytes()
-    runner = Runner(cpu_session(graph), card.inputs[0], card.outputs, place="cpu")
+    runner = Runner(cpu_session(graph), card.inputs[0], card.outputs, device="cpu")
     expected = zoo.Session("softmax", device="cpu").run(digits.inputs[:rows])
     for _ in range(3):  # the buffers are used again
         for found, want in zip(runner.run(digits.inputs[:rows]), expected, strict=True):

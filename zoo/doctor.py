@@ -1,4 +1,4 @@
-"""The doctor: versions, devices, what really loads, and the line that mends what does not."""
+"""`zoo doctor`: versions, devices, which of them load, and the command that fixes each fault."""
 
 from __future__ import annotations
 
@@ -8,53 +8,54 @@ from typing import Literal, NamedTuple
 
 from zoo import hardware
 from zoo.bundle.folder import Bundle, shipped
-from zoo.errors import ZooError, first_line, needs_extra
+from zoo.errors import ZooError, first_line
 
 Status = Literal["ok", "absent", "broken"]
 
+_INSTALL = "pip install torch-tutorial-zoo"
+_INSTALL_TRAIN = "pip install 'torch-tutorial-zoo[train]'"
+_REINSTALL = "pip install --force-reinstall"
+
 
 class Finding(NamedTuple):
-    """One check. "absent": optional and not there. `mend`: the line that helps, or ""."""
+    """One check: what was examined, and the command that fixes it, or "".
+
+    "absent" is optional and not installed; "broken" has to be fixed.
+    """
 
     check: str
     status: Status
     detail: str
-    mend: str = ""
+    fix: str = ""
 
 
 def examine() -> list[Finding]:
-    """Run all checks; each is on its own, so one that breaks hides none of the others."""
+    """Run all checks; they are independent, so one that fails hides none of the others."""
+    system = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     return [
         Finding("zoo", "ok", hardware.version("torch-tutorial-zoo") or "not installed (source)"),
-        Finding(
-            "python",
-            "ok",
-            f"{platform.python_version()} on {platform.system()} {platform.machine()}",
-        ),
+        Finding("python", "ok", system),
         Finding("processor", "ok", hardware.processor()),
-        *(_package(name, "") for name in ("numpy", "pillow", "typer")),
+        *(_package(name, "broken", _INSTALL) for name in ("numpy", "pillow", "typer")),
         _onnxruntime(),
         *_providers(),
-        _torch(),
-        _torchvision(),
-        *(_package(name, "train") for name in ("onnx", "onnxscript", "safetensors", "matplotlib")),
+        *map(_importable, ("torch", "torchvision")),
+        *(
+            _package(name, "absent", _INSTALL_TRAIN)
+            for name in ("onnx", "onnxscript", "safetensors", "matplotlib")
+        ),
         _bundles(),
     ]
 
 
-def _install(extra: str) -> str:
-    return (
-        f"pip install 'torch-tutorial-zoo[{extra}]'" if extra else "pip install torch-tutorial-zoo"
-    )
-
-
-def _package(name: str, extra: str) -> Finding:
+def _package(name: str, otherwise: Status, fix: str) -> Finding:
     if version := hardware.version(name):
         return Finding(name, "ok", version)
-    return Finding(name, "absent" if extra else "broken", "not installed", _install(extra))
+    return Finding(name, otherwise, "not installed", fix)
 
 
 def _onnxruntime() -> Finding:
+    """Find exactly one of the two packages: they install into the same folder."""
     cpu, gpu = hardware.version("onnxruntime"), hardware.version("onnxruntime-gpu")
     if cpu and gpu:
         return Finding(
@@ -64,7 +65,7 @@ def _onnxruntime() -> Finding:
             f"pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu=={gpu}",
         )
     if not cpu and not gpu:
-        return Finding("onnxruntime", "broken", "not installed", _install(""))
+        return Finding("onnxruntime", "broken", "not installed", _INSTALL)
     return Finding("onnxruntime", "ok", f"onnxruntime-gpu {gpu}" if gpu else f"onnxruntime {cpu}")
 
 
@@ -74,10 +75,10 @@ def _providers() -> list[Finding]:
         from zoo.runtime.providers import PROVIDERS, cuda_missing
         from zoo.runtime.session import Session
     except ImportError as error:
-        return [Finding("providers", "broken", str(error), _install(""))]
+        return [Finding("providers", "broken", str(error), _INSTALL)]
     names = shipped()
     if not names:
-        return [Finding("providers", "broken", "no shipped model to try", _install(""))]
+        return [Finding("providers", "broken", "no shipped model to try", _INSTALL)]
     findings = []
     for device, provider in PROVIDERS.items():
         try:
@@ -86,52 +87,35 @@ def _providers() -> list[Finding]:
         except ZooError as error:
             # A GPU that is there and cannot be used is broken; no GPU is no fault.
             broken = device == "cpu" or (device == "cuda" and cuda_missing() is None)
-            mend = _install("cuda") if device == "cuda" and broken else ""
-            findings.append(Finding(provider, "broken" if broken else "absent", str(error), mend))
+            fix = "pip install 'torch-tutorial-zoo[cuda]'" if device == "cuda" and broken else ""
+            findings.append(Finding(provider, "broken" if broken else "absent", str(error), fix))
     return findings
 
 
-def _torch() -> Finding:
+def _importable(name: str) -> Finding:
+    """Import torch or torchvision: what is installed may still not load."""
     try:
-        with needs_extra("train", "training"):
-            import torch
-    except ZooError:
-        return Finding("torch", "absent", "not installed", _install("train"))
-    except Exception as error:
-        return Finding("torch", "broken", f"cannot be imported: {error}", _install("train"))
-    if torch.cuda.is_available():
-        devices = torch.cuda.get_device_name(0)
-    else:
-        devices = "mps" if torch.backends.mps.is_available() else "no GPU"
-    return Finding(
-        "torch", "ok", f"{torch.__version__}, {devices}, {torch.get_num_threads()} threads"
-    )
-
-
-def _torchvision() -> Finding:
-    try:
-        module = importlib.import_module("torchvision")
-    except ModuleNotFoundError as error:
-        if error.name == "torchvision":
-            return Finding("torchvision", "absent", "not installed", _install("train"))
-        return Finding("torchvision", "broken", f"cannot be imported: {error}", _install("train"))
-    except Exception as error:  # torch and torchvision of different builds: RuntimeError, OSError
-        return Finding(
-            "torchvision",
-            "broken",
-            f"cannot be imported: {first_line(error)}",
-            "pip install --force-reinstall torch torchvision   (both from one index)",
-        )
-    return Finding("torchvision", "ok", module.__version__)
+        module = importlib.import_module(name)
+    except Exception as error:  # builds that do not match raise RuntimeError or OSError
+        if isinstance(error, ModuleNotFoundError) and error.name == name:
+            return Finding(name, "absent", "not installed", _INSTALL_TRAIN)
+        fix = f"{_REINSTALL} torch torchvision   (both from one index)"
+        return Finding(name, "broken", f"cannot be imported: {first_line(error)}", fix)
+    detail = str(module.__version__)
+    if name == "torch":
+        devices = "mps" if module.backends.mps.is_available() else "no GPU"
+        if module.cuda.is_available():
+            devices = module.cuda.get_device_name(0)
+        detail += f", {devices}, {module.get_num_threads()} threads"
+    return Finding(name, "ok", detail)
 
 
 def _bundles() -> Finding:
+    names = shipped()
     try:
-        for name in shipped():
+        for name in names:
             Bundle.open(name).check()
     except ZooError as error:
-        return Finding(
-            "weights", "broken", str(error), "pip install --force-reinstall torch-tutorial-zoo"
-        )
-    count = len(shipped())
-    return Finding("weights", "ok" if count else "broken", f"{count} bundles, all hashes right")
+        return Finding("weights", "broken", str(error), f"{_REINSTALL} torch-tutorial-zoo")
+    status: Status = "ok" if names else "broken"
+    return Finding("weights", status, f"{len(names)} bundles, all hashes right")

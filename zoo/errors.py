@@ -1,4 +1,9 @@
-"""The errors a user can meet: one message each, and the exit code the command line ends with."""
+"""The errors that a user can see: each has a one-line message and the exit code of the command.
+
+ZooError (1)
+    UsageError (2)          DataError (1)       DeviceError (4)
+    VerificationError (5)   Interrupted (130)
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 _IN_EXTRA = {
-    "train": {"torch", "torchvision", "onnx", "onnxscript", "safetensors", "matplotlib"},
+    "train": set("torch torchvision onnx onnx_ir onnxscript safetensors matplotlib".split()),
     "parquet": {"pyarrow"},
     "tensorboard": {"tensorboard"},
     "openvino": {"openvino"},
@@ -17,69 +22,70 @@ _IN_EXTRA = {
 
 
 class ZooError(Exception):
-    """Something failed. The message says what was given and what was expected."""
+    """Something failed. The message names the input and what was expected."""
 
     exit_code = 1
 
 
 class UsageError(ZooError):
-    """An unknown name or an option that cannot be: nothing was started."""
+    """An unknown name or an invalid option: nothing was started."""
 
     exit_code = 2
 
 
 class DataError(ZooError):
-    """An input (image, table, IDX file, ...) that cannot be used, and why."""
+    """An input (image, table, IDX file, ...) cannot be used; the message has the reason."""
 
 
 class DeviceError(ZooError):
-    """The device asked for is not there."""
+    """The requested device is not available."""
 
     exit_code = 4
 
 
 class VerificationError(ZooError):
-    """A bundle is not what its card says."""
+    """A bundle, an export or a measurement does not match what was recorded or expected."""
 
     exit_code = 5
 
 
 class Interrupted(ZooError):
-    """Ctrl-C or SIGTERM; what was done is kept."""
+    """Ctrl-C or SIGTERM; finished work is kept."""
 
     exit_code = 130
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of another library's error, or its type where it has no text."""
+    """Return the first line of another library's error message, or its type if it has none."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def last_line(error: BaseException) -> str:
-    """Return the last line of another library's error: where torch has its reason."""
+    """Return the last line of another library's error message: torch gives the reason there."""
     return (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
 
 
-def nearest(given: str, known: Iterable[str]) -> str:
-    """Return " Did you mean 'x'?" for the nearest known name, or ""."""
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?" for the choice most like a name, or ""."""
     import difflib
 
-    found = difflib.get_close_matches(given.lower(), list(known), n=1, cutoff=0.5)
-    return f" Did you mean {found[0]!r}?" if found else ""
+    matches = difflib.get_close_matches(name.lower(), list(choices), n=1, cutoff=0.5)
+    return f" Did you mean {matches[0]!r}?" if matches else ""
 
 
-def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:
-    """Build the error for a name that is not among the known ones."""
-    known = list(known)
-    return UsageError(f"unknown {kind} {given!r}.{nearest(given, known)} Known: {', '.join(known)}")
+def unknown(kind: str, name: str, choices: Iterable[str]) -> UsageError:
+    """Build the error for a name that is not one of the choices."""
+    choices = list(choices)
+    hint = nearest(name, choices)
+    return UsageError(f"unknown {kind} {name!r}.{hint} Known: {', '.join(choices)}")
 
 
 @contextmanager
 def needs_extra(extra: str, doing: str) -> Iterator[None]:
-    """Turn a missing package into the line that installs it.
+    """Turn a missing package into an error with the command that installs it.
 
     Raises:
-        ZooError: a package of the extra is not installed.
+        ZooError: a package is not installed.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, and known by their SHA-256."""
+"""Files: written atomically, and identified by their SHA-256."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     """Write to a temporary file beside `path`, fsync, rename: a reader never sees a torn file.
 
     Raises:
-        OSError: no space, no permission; the file that was there before is untouched.
+        OSError: no space, no permission; an existing file is unchanged.
     """
     if isinstance(data, str):
         data = data.encode()
@@ -28,9 +28,9 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     except BaseException as error:
         part.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            error.filename = str(path)  # the file that was asked for, in every message
+            error.filename = str(path)  # not the temporary file: messages show this name
         raise
-    if os.name == "posix":  # the rename itself must survive a power cut
+    if os.name == "posix":  # the rename itself must survive a power failure
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -39,7 +39,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
 
 def readable(name: str) -> str:
-    """Return a file's name as text that can be written: bytes that are no UTF-8 become \\xff."""
+    """Return a file's name as text that can be encoded: bytes that are not UTF-8 become \\xff."""
     if name.isascii():
         return name
     return os.fsencode(name).decode("utf-8", "backslashreplace")

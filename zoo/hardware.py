@@ -1,4 +1,4 @@
-"""What this machine is, in words that a card can carry."""
+"""This machine: its processor, cores and package versions, as a card records them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def processor() -> str:
                 name = line.partition(":")[2].strip()
                 break
     except OSError:
-        pass  # not Linux: the platform's own word stays
+        pass  # not Linux: the platform module's name it is
     return f"{name}, {cores()} cores"
 
 
@@ -41,10 +41,10 @@ def version(package: str) -> str | None:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Return the versions of those packages that are installed, the zoo's and Python's."""
-    found = {name: version(name) for name in packages}
+    """Return the versions of the zoo, of Python, and of those packages that are installed."""
+    installed = {name: version(name) for name in packages}
     base = {"zoo": __version__, "python": platform.python_version()}
-    return base | {name: value for name, value in found.items() if value}
+    return base | {name: value for name, value in installed.items() if value}
 
 
 def keep_freed_memory() -> None:

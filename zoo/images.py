@@ -1,4 +1,4 @@
-"""From an image file or its bytes to the uint8 array a model takes: the one path for all uses."""
+"""Images: from a file or its bytes to the uint8 array that a model takes, for all uses alike."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _ANIMATED = {"GIF", "PNG", "WEBP", "AVIF"}
 
 
 def decode(source: Path | bytes, spec: ImageSpec, invert: Invert = "auto") -> NDArray[np.uint8]:
-    """Decode one still image to what a model with this spec takes.
+    """Decode one still image to the input of a model with this spec.
 
-    The camera's orientation is applied, transparency is laid on white, 16 bits become 8, an image
+    The camera's orientation is applied, transparent pixels become white, 16 bits become 8, an image
     that is not square is padded with the color of its border, then resized. With `invert`
     "auto", a dark-on-light image is inverted if the model was trained on light-on-dark ones.
 
@@ -40,7 +40,7 @@ def decode(source: Path | bytes, spec: ImageSpec, invert: Invert = "auto") -> ND
         uint8 [size, size, channels].
 
     Raises:
-        DataError: missing, empty, damaged, animated or too large, and which of these.
+        DataError: it is missing, empty, damaged, animated or too large; the message says which.
     """
     if isinstance(source, bytes) and (plain := _plain_png(source, spec)) is not None:
         return fit(plain, spec, invert)
@@ -66,11 +66,11 @@ def decode(source: Path | bytes, spec: ImageSpec, invert: Invert = "auto") -> ND
 
 
 def fit(array: NDArray[np.uint8], spec: ImageSpec, invert: Invert = "auto") -> NDArray[np.uint8]:
-    """Invert images if it is asked for, or those whose ground is light.
+    """Invert images on request, or those with a light background if the model expects a dark one.
 
     Args:
         array: uint8 [height, width, channels], or [n, height, width, channels].
-        spec: says whether the model wants a dark ground.
+        spec: its `background` is "dark" if the model expects light strokes on dark.
         invert: "auto", "yes" or "no".
     """
     if invert == "yes":
@@ -84,11 +84,11 @@ def fit(array: NDArray[np.uint8], spec: ImageSpec, invert: Invert = "auto") -> N
 
 
 def scale(array: NDArray[np.uint8], spec: ImageSpec) -> NDArray[np.uint8]:
-    """Bring a decoded image to what a model with this spec takes, as `decode` does.
+    """Convert a decoded image to the input of a model with this spec, as `decode` does.
 
     Args:
         array: uint8 [height, width, 1 or 3].
-        spec: says the size and the channels.
+        spec: gives the size and the channels.
 
     Returns:
         uint8 [size, size, channels].
@@ -97,9 +97,9 @@ def scale(array: NDArray[np.uint8], spec: ImageSpec) -> NDArray[np.uint8]:
 
 
 def _plain_png(data: bytes, spec: ImageSpec) -> NDArray[np.uint8] | None:
-    """Decode a PNG that is exactly what the model takes, four times as fast; or return None.
+    """Decode a PNG that already has the model's size and mode, four times as fast; or return None.
 
-    PNG is lossless, so both decoders give the same bytes; all else is left to Pillow.
+    PNG is lossless, so both decoders return the same pixels; Pillow decodes everything else.
     """
     if pyspng is None or data[:26] != _plain_header(spec.size, spec.channels):
         return None
@@ -108,7 +108,7 @@ def _plain_png(data: bytes, spec: ImageSpec) -> NDArray[np.uint8] | None:
     try:
         array: NDArray[np.uint8] = pyspng.load(data)
     except Exception:
-        return None  # Pillow says what is wrong with it
+        return None  # Pillow has the better error message
     return array.reshape(spec.size, spec.size, spec.channels)
 
 
@@ -158,9 +158,9 @@ def _square(image: Image.Image) -> Image.Image:
 
 
 def border(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the pixels of the border.
+    """Return the outermost pixels of images.
 
-    array: [..., height, width, channels]; the result: [..., pixels, channels].
+    array: [..., height, width, channels]; returns [..., pixels, channels].
     """
     sides = array[..., 1:-1, 0, :], array[..., 1:-1, -1, :]
     return np.concatenate([array[..., 0, :, :], array[..., -1, :, :], *sides], axis=-2)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from zoo.bundle.run import EpochLog
 
-#: For class names in Chinese, where the machine has one.
+#: Fonts for class names in Chinese: the first one installed is used.
 _CHINESE = ("CJK", "YaHei", "PingFang", "WenQuanYi")
 _FONTS = sorted(f for f in font_manager.get_font_names() if any(part in f for part in _CHINESE))
 mpl.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "font.size": 10})
@@ -25,7 +25,7 @@ _BLUE, _ORANGE = "#2563a8", "#c2571a"
 
 
 def curves(history: Sequence[EpochLog], kept: int, path: Path, title: str) -> None:
-    """Draw loss and validation figure over the epochs; `kept` is the epoch whose weights stayed."""
+    """Draw training loss and validation metric by epoch; `kept` marks the selected epoch."""
     epochs = [log.epoch for log in history]
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -39,7 +39,7 @@ def curves(history: Sequence[EpochLog], kept: int, path: Path, title: str) -> No
     right.plot(epochs, values, color=_ORANGE, **style)
     right.axvline(kept, color="0.6", linewidth=1, zorder=0)
     right.set(title=f"{name}: {values[kept - 1]:.4g} (epoch {kept})", xlabel="epoch")
-    if len(values) > 3:  # the first epochs would flatten the rest
+    if len(values) > 3:  # the low values of the first epochs would flatten the rest
         low, high = float(np.percentile(values, 15)), max(values)
         right.set_ylim(low - 0.1 * (high - low) - 1e-3, high + 0.1 * (high - low) + 1e-3)
     for axes in (left, right):
@@ -67,7 +67,7 @@ def validation(runs: Mapping[str, Sequence[float]], path: Path, metric: str) -> 
 def confusion(
     matrix: Sequence[Sequence[int]], labels: Sequence[str], path: Path, title: str
 ) -> None:
-    """Draw a confusion matrix with its counts; the diagonal is left pale so that mistakes show."""
+    """Draw a confusion matrix with its counts; only errors are colored, so that they stand out."""
     counts = np.array(matrix)
     wrong = counts * (1 - np.eye(len(counts), dtype=int))
     side = max(3.6, 0.5 * len(labels) + 1.4)
@@ -87,13 +87,13 @@ def confusion(
     _save(figure, path)
 
 
-def predictions(found: NDArray[Any], true: NDArray[Any], path: Path, title: str) -> None:
-    """Draw predicted over true values of a regression, with the line where they agree."""
+def predictions(predicted: NDArray[Any], true: NDArray[Any], path: Path, title: str) -> None:
+    """Draw predicted against true values of a regression, float [n], with the diagonal."""
     figure = Figure(figsize=(4.4, 4), layout="constrained")
     axes = figure.subplots()
-    ends = [min(found.min(), true.min()), max(found.max(), true.max())]
+    ends = [min(predicted.min(), true.min()), max(predicted.max(), true.max())]
     axes.plot(ends, ends, color="0.6", linewidth=1)
-    axes.scatter(true, found, s=14, color=_BLUE, alpha=0.7)
+    axes.scatter(true, predicted, s=14, color=_BLUE, alpha=0.7)
     axes.set(title=f"{title}: test rows", xlabel="true", ylabel="predicted")
     axes.grid(alpha=0.25)
     _save(figure, path)
@@ -107,13 +107,13 @@ def lines(
     x: str,
     y: str,
 ) -> None:
-    """Draw named lines over logarithmic axes."""
+    """Draw named lines, each (xs, ys), on logarithmic axes."""
     figure = Figure(figsize=(7.5, 4.6), layout="constrained")
     axes = figure.subplots()
     colors = mpl.colormaps["tab10"]
-    for place, (name, (xs, ys)) in enumerate(series.items()):
-        style = "-" if place < 10 else "--"
-        axes.plot(xs, ys, style, marker="o", markersize=3, label=name, color=colors(place % 10))
+    for number, (name, (xs, ys)) in enumerate(series.items()):
+        style = "-" if number < 10 else "--"
+        axes.plot(xs, ys, style, marker="o", markersize=3, label=name, color=colors(number % 10))
     axes.set(title=title, xlabel=x, ylabel=y, xscale="log", yscale="log")
     ticks = sorted({value for xs, _ in series.values() for value in xs})
     axes.set_xticks(ticks, [f"{value:g}" for value in ticks])
@@ -146,5 +146,5 @@ def contact_sheet(
 
 def _save(figure: Figure, path: Path) -> None:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # no such font: a box is drawn
+        warnings.filterwarnings("ignore", "Glyph")  # missing from the font: a box is drawn
         figure.savefig(path, dpi=110, metadata={"Software": None})

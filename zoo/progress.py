@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Bar:
-    """A progress bar over `total` items (None: not known) of some unit; a context manager."""
+    """A progress bar over `total` items (None: unknown) of a unit; a context manager."""
 
     def __init__(self, title: str, total: int | None, unit: str = "images", start: int = 0) -> None:
         self._bar: rich.progress.Progress | None = None
@@ -32,11 +32,11 @@ class Bar:
 
     @property
     def shown(self) -> bool:
-        """Whether there is a terminal to show it on."""
+        """Whether stderr is a terminal."""
         return self._bar is not None
 
     def set_total(self, total: int | None) -> None:
-        """Say how many items there will be."""
+        """Set the number of items."""
         if self._bar:
             self._bar.update(self._task, total=total)
 
@@ -55,7 +55,7 @@ class Bar:
             self._bar.stop()
 
     def advance(self, count: int, note: str) -> None:
-        """Count `count` more items; `note` stands beside the bar."""
+        """Count `count` more items; `note` is shown beside the bar."""
         if self._bar:
             self._bar.update(self._task, advance=count, note=note)
 

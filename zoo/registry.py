@@ -1,8 +1,8 @@
 """The registry: every file in `zoo/models/` is a model; so is every `zoo.models` entry point.
 
 `names()` only lists files; `get(name)` imports that one file. A folder named in the environment
-variable ZOO_MODELS is searched too (several: joined as in PATH), so that a model can be tried
-before it is anywhere installed.
+variable ZOO_MODELS is searched too (several are joined as in PATH), so that a model can be tried
+without being installed.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _GROUP = "zoo.models"
 
 def _files() -> dict[str, Path]:
     folders = [Path(part) for part in os.environ.get("ZOO_MODELS", "").split(os.pathsep) if part]
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for folder in [_MODELS, *folders]:
         for file in sorted(folder.glob("*.py")):
             if not file.stem.startswith("_"):
-                found.setdefault(file.stem, file)
-    return found
+                files.setdefault(file.stem, file)
+    return files
 
 
 def _plugins() -> dict[str, importlib.metadata.EntryPoint]:

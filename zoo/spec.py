@@ -1,4 +1,4 @@
-"""The contract of a model: what goes in, what comes out, and what it is asked."""
+"""The contract of a model: its input, its outputs and its task."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ class TensorSpec(Struct, frozen=True, forbid_unknown_fields=True):
     dtype: str
     shape: tuple[int | str, ...]
 
+    def __str__(self) -> str:
+        return f"{self.name} {self.dtype} [{', '.join(map(str, self.shape))}]"
+
     @property
     def row(self) -> tuple[int, ...]:
         """The shape of one row, without the batch."""
@@ -25,13 +28,13 @@ class TensorSpec(Struct, frozen=True, forbid_unknown_fields=True):
 class ImageSpec(Struct, frozen=True, forbid_unknown_fields=True, tag="image", tag_field="kind"):
     """Images: uint8 [batch, size, size, channels]; mean and std per channel, of pixels / 255."""
 
-    #: What mean and std are counted in: inputs / unit.
+    #: Mean and std are those of inputs / unit.
     unit: ClassVar[float] = 255.0
     channels: int
     size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    #: "dark": light strokes on a dark ground, so a dark-on-light image is to be inverted first.
+    #: "dark": light strokes on a dark background; a dark-on-light image has to be inverted first.
     background: Literal["dark", "any"] = "any"
 
     @property
@@ -58,7 +61,7 @@ Spec = ImageSpec | TableSpec
 
 
 def outputs(task: Task, classes: int) -> tuple[TensorSpec, ...]:
-    """Return what a model of this task gives."""
+    """Return the outputs of a model for a task; `classes` is 0 in a regression."""
     if task == "regression":
         return (TensorSpec("prediction", "float32", ("batch", 1)),)
     shape = ("batch", classes)

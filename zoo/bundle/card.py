@@ -1,4 +1,4 @@
-"""The card: `card.json`, what is known of a trained model. Typed; nothing missing or unknown."""
+"""The card: `card.json`, the record of a trained model. Typed: a missing or unknown field fails."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CARD, WEIGHTS, ONNX = "card.json", "model.safetensors", "model.onnx"
 
 
 class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Which data: the SHA-256 is over the raw bytes, the numbers are rows in each part."""
+    """The dataset: `sha256` is that of its raw bytes; the numbers are rows of each split."""
 
     name: str
     source: str
@@ -26,12 +26,12 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     train: int
     validation: int
     test: int
-    #: A user's own classes: how many rows of each to train on.
+    #: Training rows of each class, of a user's own data.
     counts: tuple[int, ...] = ()
 
 
 class Training(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How the weights came about; `command` makes them again."""
+    """How the weights were trained; `command` trains them again."""
 
     command: str
     seconds: float
@@ -55,9 +55,9 @@ class Parity(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Seeds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The same recipe trained with several seeds: what the published figure is one of.
+    """Test metrics of the same recipe trained with several seeds.
 
-    `values` are test figures in the order of `seeds`; `std` is the sample standard deviation.
+    `values` are in the order of `seeds`; `std` is the sample standard deviation.
     """
 
     metric: str
@@ -71,10 +71,10 @@ class Seeds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Card(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """`card.json`. Metrics are shares (0 to 1) or in the target's own units.
+    """`card.json`. Metrics are fractions (0 to 1) or in the target's own units.
 
     `test` is measured on the whole test set, which chose nothing; `validation` on the split
-    that chose the epoch. `confusion[i][j]` counts test rows of class i predicted as j.
+    that selected the epoch. `confusion[i][j]` counts test rows of class i predicted as j.
     `files` maps each file of the bundle to its SHA-256.
     """
 
@@ -112,7 +112,7 @@ class Card(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
 
     @property
     def spread(self) -> str:
-        """The score among those of the other seeds, as text; "" where one seed alone is known."""
+        """Mean and standard deviation of the score over the seeds, as text; "" without seeds."""
         if self.seeds is None:
             return ""
         mean, std = self.seeds.mean, self.seeds.std
@@ -125,6 +125,11 @@ class Card(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
 def figure(metric: str, value: float) -> str:
     """Return a headline metric as text."""
     return f"{100 * value:.2f} %" if metric == "accuracy" else f"R2 {value:.3f}"
+
+
+def text(metrics: dict[str, float]) -> str:
+    """Return metrics as text: "accuracy 0.9948, loss 0.0162"."""
+    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
 
 
 def parse(data: bytes, source: str) -> Card:
@@ -157,7 +162,7 @@ def _from_format_1(plain: dict[str, Any]) -> dict[str, Any]:
 
     def rename(fields: Any) -> Any:
         if not isinstance(fields, dict):
-            return fields  # wrong, and refused as such by the type
+            return fields  # of the wrong type: msgspec refuses it with its own message
         return {renamed.get(name, name): value for name, value in fields.items()}
 
     plain = rename(plain) | {"format": FORMAT}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from zoo.bundle.card import CARD, ONNX, WEIGHTS, Card, parse
+from zoo.bundle.card import CARD, ONNX, WEIGHTS, Card, parse, text
 from zoo.errors import UsageError, VerificationError, unknown
 from zoo.files import write_atomic
 
@@ -30,15 +30,15 @@ class Bundle:
 
     @classmethod
     def open(cls, name: str | os.PathLike[str] | Bundle) -> Bundle:
-        """Open a bundle and read its card; one that is open already is returned as it is.
+        """Open a bundle and read its card; an open bundle is returned unchanged.
 
         Args:
             name: a shipped bundle's name, the path of a bundle, or hf://user/repo[@revision].
 
         Raises:
-            UsageError: there is no such bundle; says what was looked for.
+            UsageError: there is no such bundle.
             VerificationError: its card is damaged.
-            ZooError: the Hub cannot be reached, and its bundle is not in the cache.
+            ZooError: the Hub cannot be reached, and the bundle is not in the cache.
         """
         if isinstance(name, Bundle):
             return name
@@ -47,9 +47,9 @@ class Bundle:
 
     @classmethod
     def write(cls, path: Path, card: Card) -> Bundle:
-        """Write `card.json`, whole or not at all, which makes a folder a bundle."""
-        text = msgspec.json.format(msgspec.json.encode(card), indent=1) + b"\n"
-        write_atomic(path / CARD, text)
+        """Write `card.json` atomically, as the last file of a bundle: it makes the folder one."""
+        data = msgspec.json.format(msgspec.json.encode(card), indent=1) + b"\n"
+        write_atomic(path / CARD, data)
         return cls(path, card)
 
     def read(self, name: str) -> bytes:
@@ -71,8 +71,43 @@ class Bundle:
             )
         return data
 
+    def describe(self) -> dict[str, str]:
+        """Return the card in lines for people: what each line is about, and its text."""
+        card, path = self.card, self.path
+        training, parity, data = card.training, card.parity, card.dataset
+        unused = () if card.recipe.teacher else ("temperature", "alpha")
+        recipe = {
+            name: value
+            for name, value in msgspec.structs.asdict(card.recipe).items()
+            if value not in (0, "", "random") and name not in unused
+        }
+        threads = f"{training.threads} thread{'s' if training.threads > 1 else ''}"
+        lines = {
+            "model": f"{card.name}: {card.title} · {card.lesson}",
+            "bundle": os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path),
+            "parameters": f"{card.parameters:,}",
+            "input": ", ".join(map(str, card.inputs)),
+            "outputs": ", ".join(map(str, card.outputs)),
+            "labels": ", ".join(card.labels) or "none (regression)",
+            "test": f"{text(card.test)} on {data.test:,} rows",
+            "validation": f"{text(card.validation)} (epoch {training.epoch} was kept)",
+            "parity": f"largest difference {parity.max_abs_difference:.1e}, same top-1 on "
+            f"{parity.same_top1:,} of {parity.samples:,}",
+            "dataset": f"{data.name}, {data.license}, SHA-256 {data.sha256[:16]}...",
+            "recipe": ", ".join(f"{name}={value}" for name, value in recipe.items()),
+            "training": f"{training.seconds:.1f} s on {training.hardware}, {threads}; "
+            f"{training.command}",
+            "versions": ", ".join(f"{name} {value}" for name, value in training.versions.items()),
+            "license": card.license,
+            "limits": card.limits,
+        }
+        if seeds := card.seeds:
+            shipped = f"seed {seeds.shipped} ships, {seeds.why}"
+            lines["seeds"] = f"{card.score} {card.spread}; {shipped}"
+        return lines
+
     def check(self) -> None:
-        """Compare every file that the card names with its SHA-256.
+        """Check every file of the card against its SHA-256.
 
         Raises:
             VerificationError: as `read`.
@@ -82,9 +117,9 @@ class Bundle:
 
 
 def weights_dir() -> Path:
-    """Return the folder of the shipped bundles: inside the wheel, or the repository's own."""
-    inside = _PACKAGE / "weights"
-    return inside if inside.is_dir() else _PACKAGE.parent / "weights"
+    """Return the folder of the shipped bundles: in the wheel, or in the repository."""
+    packaged = _PACKAGE / "weights"
+    return packaged if packaged.is_dir() else _PACKAGE.parent / "weights"
 
 
 def shipped() -> list[str]:
@@ -103,14 +138,14 @@ def locate(name: str | os.PathLike[str]) -> Path:
         from zoo.bundle import hub
 
         return hub.download(text)
-    if (weights_dir() / text / CARD).is_file():  # also teachers/resnet, which is not listed
+    if (weights_dir() / text / CARD).is_file():  # teachers/resnet too, which `shipped` omits
         return weights_dir() / text
     path = Path(text).expanduser()
     if (path / CARD).is_file():
         return path
-    what = "not a bundle"
+    kind = "not a bundle"
     if path.is_dir() and (path / "checkpoint.safetensors").exists():
-        what = "an unfinished run"
+        kind = "an unfinished run"
     if os.sep in text or path.exists():
-        raise UsageError(f"{text} is {what}: expected a folder with {CARD}, {WEIGHTS}, {ONNX}")
+        raise UsageError(f"{text} is {kind}: expected a folder with {CARD}, {WEIGHTS}, {ONNX}")
     raise unknown("model", text, shipped())

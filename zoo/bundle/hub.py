@@ -1,6 +1,6 @@
-"""The Hugging Face Hub: bundles that come from there, and what can go wrong on the way.
+"""The Hugging Face Hub: bundles are downloaded from it, and its errors become one line each.
 
-zoo.Session("hf://user/cnn")            # or hf://user/cnn@revision, wherever a bundle is named
+zoo.Session("hf://user/cnn")            # or hf://user/cnn@revision, as any bundle's name
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LIBRARY = "torch-tutorial-zoo"
 
 
 def download(address: str) -> Path:
-    """Fetch a bundle into huggingface_hub's cache; what is there already is not fetched again.
+    """Download a bundle into huggingface_hub's cache; cached files are not downloaded again.
 
     Args:
         address: hf://user/repo or hf://user/repo@revision.
@@ -30,7 +30,7 @@ def download(address: str) -> Path:
     repo, _, revision = address.removeprefix(SCHEME).partition("@")
     with needs_extra("hub", address):
         from huggingface_hub import snapshot_download
-    with one_line(address):
+    with hub_errors(address):
         folder = Path(
             snapshot_download(
                 repo,
@@ -46,8 +46,8 @@ def download(address: str) -> Path:
 
 
 @contextmanager
-def one_line(address: str) -> Iterator[None]:
-    """Turn what goes wrong between here and the Hub into one line."""
+def hub_errors(address: str) -> Iterator[None]:
+    """Turn huggingface_hub's exceptions into errors of one line."""
     from huggingface_hub import constants, errors
 
     try:
@@ -63,13 +63,12 @@ def one_line(address: str) -> Iterator[None]:
     except errors.OfflineModeIsEnabled:
         raise ZooError(f"{address}: HF_HUB_OFFLINE is set") from None
     except errors.LocalEntryNotFoundError:
-        why = "HF_HUB_OFFLINE is set"
+        reason = "HF_HUB_OFFLINE is set"
         if not constants.HF_HUB_OFFLINE:
-            why = f"{constants.ENDPOINT} cannot be reached"
-        raise ZooError(f"{address}: not in the cache, and {why}") from None
+            reason = f"{constants.ENDPOINT} cannot be reached"
+        raise ZooError(f"{address}: not in the cache, and {reason}") from None
     except errors.HfHubHTTPError as error:
-        said = error.server_message or first_line(error)
-        raise ZooError(f"{address}: {said} (HTTP {error.response.status_code})") from None
-    except Exception as error:  # its HTTP library's own errors: requests, then httpx, then httpx2
-        said = first_line(error)
-        raise ZooError(f"{address}: {constants.ENDPOINT}: {said}") from error
+        reason = error.server_message or first_line(error)
+        raise ZooError(f"{address}: {reason} (HTTP {error.response.status_code})") from None
+    except Exception as error:  # of its HTTP library: requests or httpx, by version
+        raise ZooError(f"{address}: {constants.ENDPOINT}: {first_line(error)}") from error

@@ -1,4 +1,4 @@
-"""The Hub's model card of a bundle: metadata that the Hub reads, then `readme.md`, filled in."""
+"""The Hub's model card of a bundle: metadata that the Hub reads, and `readme.md` filled in."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from zoo.bundle.card import ONNX, Card
 from zoo.bundle.hub import LIBRARY
 from zoo.spec import ImageSpec
 
-#: The Hub's names of data sets and metrics, where they differ from ours.
+#: The Hub's names of datasets and metrics, where they differ from ours.
 _DATASETS = {"mnist": "ylecun/mnist"}
 _METRICS = {"r2": "r_squared"}
 

@@ -1,4 +1,4 @@
-"""The records of a run: what it was started to train, and a line for each epoch. No torch."""
+"""The records of a run: its model and recipe, and one line per epoch. No torch."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ PLAN, LOG = "recipe.json", "log.jsonl"
 
 
 class Plan(Struct, frozen=True, forbid_unknown_fields=True):
-    """`recipe.json`: what a run was started to train."""
+    """`recipe.json`: the model and the recipe of a run."""
 
     model: str
     recipe: Recipe
 
 
 class EpochLog(Struct, frozen=True, forbid_unknown_fields=True):
-    """One line of `log.jsonl`. Seconds are those of training alone, without validation."""
+    """One line of `log.jsonl`; the seconds are training time, without validation."""
 
     epoch: int
     loss: float
@@ -31,7 +31,7 @@ class EpochLog(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def plan(run: Path) -> Plan | None:
-    """Read what a run was started to train; None where that is not known."""
+    """Read `recipe.json`; None if it is missing or damaged."""
     try:
         return msgspec.json.decode((run / PLAN).read_bytes(), type=Plan)
     except (OSError, msgspec.DecodeError):

@@ -2,7 +2,7 @@
 
 repository([Bundle.open("cnn")], "models")  # then: tritonserver --model-repository=models
 
-The graph takes what a decoder returns, so Triton needs nothing else: no pre- or postprocessing.
+The graph has the preprocessing in it and takes decoded images, so Triton needs no other model.
 Opset 20 needs a Triton with ONNX Runtime 1.18 or newer: 24.07 and later.
 """
 
@@ -29,19 +29,19 @@ def repository(
     kind: str = "cpu",
     max_batch: int = 64,
 ) -> list[Path]:
-    """Write the bundles as a Triton model repository; other models in the folder stay.
+    """Write bundles as a Triton model repository; other models in the folder are kept.
 
     Args:
-        bundles: what to write.
+        bundles: the models.
         folder: the repository: folder/NAME/config.pbtxt, labels.txt and 1/model.onnx.
         kind: where Triton runs them: "cpu" or "gpu".
-        max_batch: rows that Triton's dynamic batching puts together, at most.
+        max_batch: the most rows that Triton's dynamic batching joins.
 
     Returns:
         The models' folders.
 
     Raises:
-        UsageError: no such kind. VerificationError: a bundle was changed.
+        UsageError: unknown kind. VerificationError: a file does not match its card.
     """
     if kind not in KINDS:
         raise unknown("kind", kind, KINDS)

@@ -1,4 +1,4 @@
-"""Evaluation: a network or a bundle over a whole split, by torch or by ONNX Runtime."""
+"""Evaluation: a bundle on a split, by torch or by a session's engine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zoo.spec import ImageSpec
 
 
 class Evaluation(NamedTuple):
-    """Metrics over a split, the confusion matrix (empty in a regression), the raw outputs."""
+    """Metrics, confusion matrix (empty in a regression), first outputs [rows, ...], and device."""
 
     metrics: dict[str, float]
     confusion: tuple[tuple[int, ...], ...]
@@ -25,10 +25,10 @@ class Evaluation(NamedTuple):
 
 
 def dataset(bundle: Bundle) -> Dataset:
-    """Load what a bundle was trained on.
+    """Load the dataset that a bundle was trained on.
 
     Raises:
-        VerificationError: it is no longer the same. Else as `zoo.datasets.chosen`.
+        VerificationError: its SHA-256 is not the card's. Others as `zoo.datasets.chosen`.
     """
     card = bundle.card
     images = isinstance(card.spec, ImageSpec)
@@ -50,14 +50,14 @@ def evaluate(
     """Evaluate a bundle on a split; by default on the whole test set of its own dataset.
 
     Args:
-        bundle: what to evaluate.
-        split: the rows.
+        bundle: the model.
+        split: the rows; None: the test set.
         engine: "torch", or one of `zoo.Session`'s.
-        device: where it runs.
+        device: of the engine.
 
     Raises:
-        VerificationError: the files are not those of the card, or the data is not the same.
-        DeviceError: the device is not there.
+        VerificationError: a file or the dataset does not match the card.
+        DeviceError: the device is not available.
     """
     card = bundle.card
     if split is None:
@@ -67,9 +67,9 @@ def evaluate(
         from zoo.network.pipeline import Pipeline, run_torch
         from zoo.network.pretrained import load
 
-        where = torch_device(device)
-        pipeline = Pipeline(load(bundle), card.spec, card.task).eval().to(where)
-        outputs, device = run_torch(pipeline, split.inputs), where.type
+        target = torch_device(device)
+        pipeline = Pipeline(load(bundle), card.spec, card.task).eval().to(target)
+        outputs, device = run_torch(pipeline, split.inputs), target.type
     else:
         from zoo.runtime.session import Session
 

@@ -1,4 +1,4 @@
-"""Metrics in NumPy: the one place where a published number is computed, whatever the engine."""
+"""Metrics in NumPy: every published number is computed here, whatever the engine."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def measure(task: Task, outputs: NDArray[Any], targets: NDArray[Any]) -> dict[st
     """Measure outputs against targets.
 
     Args:
-        task: decides which metrics there are.
+        task: selects the metrics.
         outputs: float32, logits [n, classes] or predictions [n, 1].
         targets: int64 [n] class numbers or float32 [n] values.
 
     Returns:
-        accuracy (a share) and loss (mean cross-entropy, nats), or mse, mae and r2.
+        accuracy (a fraction) and loss (mean cross-entropy, nats), or mse, mae and r2.
     """
     outputs = outputs.astype(np.float64)
     if task == "regression":
@@ -42,8 +42,8 @@ def confusion(
     """Count rows of class i predicted as class j; empty in a regression.
 
     Args:
-        task: decides whether there are classes.
-        outputs: logits [n, classes].
+        task: of the model.
+        outputs: float32 [n, classes], logits.
         targets: int64 [n].
     """
     if task == "regression":
@@ -54,7 +54,7 @@ def confusion(
 
 
 def better(task: Task, new: dict[str, float], old: dict[str, float] | None) -> bool:
-    """Say whether the new validation metrics are at least as good as the old ones."""
+    """Return whether the new validation metrics are at least as good as the old ones."""
     if old is None:
         return True
     return new["mse"] <= old["mse"] if task == "regression" else new["accuracy"] >= old["accuracy"]

@@ -1,4 +1,4 @@
-"""Verification: is a bundle what its card says? Hashes, contract, and the whole test set again."""
+"""Verification: a bundle against its card: hashes, and the metrics on the whole test set."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from zoo.bundle.folder import Bundle
 from zoo.errors import DataError, VerificationError
 from zoo.evaluation.evaluate import evaluate
 
-#: Another processor may round a borderline row to the other side: two rows in 10,000.
+#: Rounding differs by processor, and with it a borderline row: two rows in 10,000 may.
 ACCURACY_TOLERANCE = 2e-4
 #: For losses and regression metrics, relative.
 RELATIVE_TOLERANCE = 1e-3
 
 
 class Verdict(NamedTuple):
-    """The result for one bundle: `problem` is "" where all is well."""
+    """The result for one bundle; `problem` is "" if it verifies."""
 
     name: str
     card: str
@@ -29,14 +29,14 @@ def verify(path: Path, device: str = "auto") -> Verdict:
     """Open a bundle, check its hashes and measure its ONNX file on the whole test set.
 
     Args:
-        path: the bundle's folder. It is opened here, since a damaged card is a verdict too.
-        device: where the ONNX file runs.
+        path: the bundle's folder, opened here, since a damaged card is a verdict too.
+        device: of the session.
 
     Returns:
-        The verdict; a bundle that fails raises nothing, its verdict has the problem.
+        The verdict; a bundle that fails has the problem in it, and raises nothing.
 
     Raises:
-        DeviceError: the device is not there.
+        DeviceError: the device is not available.
     """
     name, claimed, measured = path.name, "", ""
     try:

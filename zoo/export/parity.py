@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.bundle.card import Card, Parity
+from zoo.bundle.card import Card, Parity, figure
 from zoo.errors import VerificationError, first_line
 from zoo.runtime.providers import cpu_session
 from zoo.spec import TableSpec
@@ -30,6 +30,17 @@ class Measured(Parity, frozen=True):
 
     test: dict[str, float]
     fp32: dict[str, float]
+
+    def describe(self, metric: str, precision: str) -> str:
+        """Return the figures in one line, with the scores where the precision is not fp32."""
+        scores = ""
+        if precision != "fp32":
+            score, torch = (figure(metric, part[metric]) for part in (self.test, self.fp32))
+            scores = f"{precision} {score}, in torch {torch}; "
+        return (
+            f"{scores}largest difference from torch {self.max_abs_difference:.1e}, same top-1 on "
+            f"{self.same_top1:,} of {self.samples:,} test rows"
+        )
 
 
 def filled(rows: NDArray[Any], batch: int) -> NDArray[Any]:

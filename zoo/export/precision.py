@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import onnx
+import onnx_ir
 import torch
 from numpy.typing import NDArray
+from onnx_ir.passes.common import DeduplicateInitializersPass
 from torch import Tensor, nn
 
 from zoo.export.parity import filled
@@ -61,18 +62,29 @@ def defuse(graph: onnx.GraphProto) -> None:
 def quantize(
     model: onnx.ModelProto, rows: NDArray[Any], batch: int, *, wide: bool
 ) -> onnx.ModelProto:
-    """Quantize a float32 model to int8, with the ranges that `rows` have; `wide`: to 16 bits."""
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    """Quantize a float32 model to int8 by ONNX Runtime's static quantization.
 
-    _fold(model.graph)
-    name, whole = model.graph.input[0].name, filled(rows, batch)
-    parts = ({name: whole[at : at + batch]} for at in range(0, len(whole), batch))
+    Args:
+        model: as the exporter returns it.
+        rows: inputs for calibration: their activations' ranges become the int8 scales.
+        batch: rows of one calibration run.
+        wide: 16-bit activations.
+    """
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    name, padded = model.graph.input[0].name, filled(rows, batch)
+    batches = ({name: padded[start : start + batch]} for start in range(0, len(padded), batch))
     with tempfile.TemporaryDirectory(prefix="zoo-int8-") as folder:
         path = Path(folder) / "model.onnx"
+        onnx.save(model, path)
+        # Folds constants: only weights that are constant, not transposed at run time, become int8.
+        quant_pre_process(path, path, skip_symbolic_shape=True)
+        model = onnx.load(path)
         quantize_static(
             model,
             path,
-            SimpleNamespace(get_next=lambda: next(parts, None)),
+            SimpleNamespace(get_next=lambda: next(batches, None)),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv", *_MATRICES],
             activation_type=QuantType.QUInt16 if wide else QuantType.QUInt8,
@@ -81,39 +93,22 @@ def quantize(
             extra_options={"OpTypesToExcludeOutputQuantization": _MATRICES},
         )
         quantized = onnx.load(path)
-    _shorten(quantized.graph)
-    return quantized
+    del quantized.opset_import[1:]  # ONNX Runtime's own, which no node needs
+    return _shorten(quantized)
 
 
-def _fold(graph: onnx.GraphProto) -> None:
-    """Transpose weights here, not in the file: only what is constant is quantized once for all."""
-    weights = {weight.name: weight for weight in graph.initializer}
-    for node in [node for node in graph.node if node.op_type == "Transpose"]:
-        name = node.input[0]
-        if name in weights and sum(name in other.input for other in graph.node) == 1:
-            array = onnx.numpy_helper.to_array(weights[name]).transpose(node.attribute[0].ints)
-            weights[name].CopyFrom(onnx.numpy_helper.from_array(array, node.output[0]))
-            graph.node.remove(node)
-
-
-def _shorten(graph: onnx.GraphProto) -> None:
-    """Shorten all names but those of inputs, outputs and weights; keep one of equal constants.
+def _shorten(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Keep one of equal constants, and shorten the names of all values but inputs and outputs.
 
     An unrolled recurrent network has more bytes of names and biases than of 8-bit weights.
     """
-    kept = [value.name for value in (*graph.input, *graph.output)]
-    kept += [weight.name for weight in graph.initializer if len(weight.dims) > 1]
-    names, count = {name: name for name in ("", *kept)}, itertools.count()
-    first: dict[tuple[Any, ...], str] = {}
-    for value in list(graph.initializer):
-        array = onnx.numpy_helper.to_array(value)
-        same = (array.dtype, array.shape, array.tobytes())
-        if same in first:
-            graph.initializer.remove(value)
-        names[value.name] = value.name = first.setdefault(
-            same, names.get(value.name, f"v{next(count)}")
-        )
-    for node in graph.node:
+    short = onnx_ir.from_proto(model)
+    DeduplicateInitializersPass()(short)
+    constants = short.graph.initializers.values()
+    values = [value for value in constants if value.shape is None or value.shape.rank() < 2]
+    for node in short.graph:
         node.name = ""
-        for side in (node.input, node.output):
-            side[:] = [names.setdefault(name, f"v{next(count)}") for name in side]
+        values += [value for value in node.outputs if not value.is_graph_output()]
+    for number, value in enumerate(values):
+        value.name = f"v{number}"
+    return onnx_ir.to_proto(short)

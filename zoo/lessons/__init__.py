@@ -1,4 +1,4 @@
-"""The lessons of the notes: their catalogue, and what the scripts share. Imports no torch."""
+"""The lessons of the notes: their catalogue, and what the scripts share. No torch."""
 
 from zoo.lessons.catalogue import ORDER, Lesson, get, lessons, run
 from zoo.lessons.checks import agree, beside, beside_loss

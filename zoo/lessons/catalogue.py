@@ -1,6 +1,6 @@
 """The catalogue: one short script per heading of the notes, in `examples/`, in the notes' order.
 
-    zoo.lessons.lessons()               # name, headings, script, what implements it, picture
+    zoo.lessons.lessons()               # name, headings, script, files, picture
     zoo.lessons.run("gradient_descent")
 
 A script's docstring is its entry: a first line "中文 · English", a line "Code: file, file" and,
@@ -17,7 +17,7 @@ from pathlib import Path
 from zoo.errors import ZooError, needs_extra, unknown
 
 _PACKAGE = Path(__file__).parent.parent
-#: The order of the notes; every script of the folder is in it.
+#: All scripts of the folder, in the order of the notes.
 ORDER = tuple(
     """
     tensors math_operations autograd optim nn_standard_flow linear_model gradient_descent
@@ -35,11 +35,11 @@ class Lesson:
     """One heading of the notes.
 
     Attributes:
-        name: the script's name without ".py".
+        name: of the script, without ".py".
         heading_zh: the heading in Chinese.
         heading_en: the heading in English.
         script: the file to run.
-        implements: the files that hold what it shows, from the repository's root ("zoo/...").
+        implements: the files with the code it shows, from the repository's root ("zoo/...").
         picture: the name of the PNG file it draws, or None.
     """
 
@@ -52,9 +52,9 @@ class Lesson:
 
 
 def folder() -> Path:
-    """Return the folder of the scripts: inside the wheel, or the repository's own."""
-    inside = _PACKAGE / "examples"
-    return inside if inside.is_dir() else _PACKAGE.parent / "examples"
+    """Return the folder of the scripts: in the wheel, or in the repository."""
+    packaged = _PACKAGE / "examples"
+    return packaged if packaged.is_dir() else _PACKAGE.parent / "examples"
 
 
 def lessons() -> list[Lesson]:
@@ -78,11 +78,11 @@ def get(name: str) -> Lesson:
 
 
 def run(name: str) -> None:
-    """Run one lesson in this process; it prints what it shows and says where its picture is.
+    """Run one lesson in this process; it prints its results and the path of its picture.
 
     Raises:
         UsageError: no lesson has this name. ZooError: torch is not installed.
-        VerificationError: what the lesson claims does not hold.
+        VerificationError: two results of the lesson that should agree do not.
     """
     import runpy
 
@@ -96,7 +96,7 @@ def _read(name: str) -> Lesson:
     try:
         text = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or ""
     except FileNotFoundError:
-        raise ZooError(f"lesson {name!r}: {script} is missing; install the zoo again") from None
+        raise ZooError(f"lesson {name!r}: {script} is missing; reinstall the zoo") from None
     head, *lines = text.splitlines() or [""]
     chinese, _, english = (part.strip() for part in head.partition(" · "))
     code, picture = _field(lines, "Code"), _field(lines, "Picture")
@@ -107,5 +107,5 @@ def _read(name: str) -> Lesson:
 
 
 def _field(lines: Sequence[str], key: str) -> str:
-    found = [line.removeprefix(f"{key}:").strip() for line in lines if line.startswith(f"{key}:")]
-    return found[0] if found else ""
+    values = [line.removeprefix(f"{key}:").strip() for line in lines if line.startswith(f"{key}:")]
+    return values[0] if values else ""

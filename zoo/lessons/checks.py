@@ -1,4 +1,4 @@
-"""The lessons' proofs: a layer or loss by hand beside torch's own, printed and asserted."""
+"""The lessons' checks: a layer or loss by hand against torch's, printed and asserted."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def agree(what: str, ours: Any, theirs: Any, tolerance: float = 1e-5) -> float:
     largest = float(np.abs(left - right).max(initial=0.0))
     print(f"{what:<28} {left.shape!s:<18} largest difference {largest:.1e}")
     if not largest <= tolerance:
-        raise VerificationError(f"{what}: largest difference {largest}, expected <= {tolerance}")
+        raise VerificationError(f"{what}: largest difference {largest}, allowed {tolerance}")
     return largest
 
 
 def beside(layer: Any, peer: Any, x: Any) -> tuple[Any, Any, Any]:
-    """Run a layer by hand and torch's own, forward and backward, and print how far they agree.
+    """Run a layer by hand and torch's, forward and backward, and print their differences.
 
     Args:
         layer: of `zoo.scratch`; its state is copied into `peer`.
-        peer: the `torch.nn` module of the same arguments.
-        x: float64, the input of both.
+        peer: the `torch.nn` module with the same arguments.
+        x: float64, the input of both; any shape that the layer takes.
 
     Returns:
-        y, dy (drawn at random) and dx of the layer by hand, arrays.
+        y, dy (random) and dx of the layer by hand, float64 arrays.
 
     Raises:
         VerificationError: an output or a gradient differs by more than 1e-10.
@@ -48,20 +48,20 @@ def beside(layer: Any, peer: Any, x: Any) -> tuple[Any, Any, Any]:
     peer.double().load_state_dict(
         {name: torch.from_numpy(array.copy()) for name, array in layer.state_dict().items()}
     )
-    given = torch.tensor(x, requires_grad=True)
-    y, expected = layer(x), peer(given)
+    inputs = torch.tensor(x, requires_grad=True)
+    y, expected = layer(x), peer(inputs)
     dy = np.random.default_rng(0).standard_normal(y.shape)
     dx = layer.backward(dy)
     expected.backward(torch.from_numpy(dy))
     agree("y", y, expected, 1e-10)
-    agree("dx", dx, given.grad, 1e-10)
+    agree("dx", dx, inputs.grad, 1e-10)
     for (name, ours), theirs in zip(layer.named_parameters(), peer.parameters(), strict=True):
         agree(f"d {name}", ours.grad, theirs.grad, 1e-10)
     return y, dy, dx
 
 
 def beside_loss(criterion: Any, peer: Any, outputs: Any, targets: Any) -> tuple[float, Any]:
-    """Run a loss by hand and torch's own, forward and backward, and print how far they agree.
+    """Run a loss by hand and torch's, forward and backward, and print their differences.
 
     Returns:
         The loss and its gradient by hand.
@@ -71,10 +71,10 @@ def beside_loss(criterion: Any, peer: Any, outputs: Any, targets: Any) -> tuple[
     """
     import torch
 
-    given = torch.tensor(outputs, requires_grad=True)
-    loss, expected = criterion(outputs, targets), peer(given, torch.from_numpy(targets))
+    logits = torch.tensor(outputs, requires_grad=True)
+    loss, expected = criterion(outputs, targets), peer(logits, torch.from_numpy(targets))
     gradient = criterion.backward()
     expected.backward()
     agree("loss", loss, expected, 1e-10)
-    agree("d outputs", gradient, given.grad, 1e-10)
+    agree("d outputs", gradient, logits.grad, 1e-10)
     return float(loss), gradient

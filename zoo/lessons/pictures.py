@@ -14,13 +14,13 @@ def figure(width: float = 5.6, height: float = 3.4) -> Figure:
     """Return an empty figure (inches) in the style of `zoo.plots`."""
     from matplotlib.figure import Figure
 
-    import zoo.plots  # noqa: F401 - it sets the style
+    import zoo.plots  # noqa: F401 - importing it sets the style
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def picture_path(name: str) -> Path:
-    """Return where a lesson's picture goes, and say so: `lesson-output/` or $ZOO_LESSON_OUTPUT."""
+    """Return and print a picture's path, in `lesson-output/` or $ZOO_LESSON_OUTPUT."""
     path = Path(os.environ.get("ZOO_LESSON_OUTPUT") or "lesson-output") / name
     path.parent.mkdir(parents=True, exist_ok=True)
     print(f"picture: {path}")
@@ -28,7 +28,7 @@ def picture_path(name: str) -> Path:
 
 
 def save(picture: Figure | Path, name: str) -> None:
-    """Save a figure, or a copy of a PNG file, as a lesson's picture: in 256 colors, so small."""
+    """Save a figure, or a copy of a PNG file, as a lesson's picture, small: in 256 colors."""
     import io
 
     from PIL import Image

@@ -1,1 +1,1 @@
-"""The network in torch: the served pipeline around it, its trained weights, its device."""
+"""The network in torch: its trained weights, its device, and the pipeline around it."""

@@ -1,4 +1,4 @@
-"""Devices: what `--device auto|cpu|cuda|mps` means for torch. Asked for is asked for."""
+"""Devices: `--device auto|cpu|cuda|mps` for torch; none falls back to another."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ def torch_device(name: str) -> torch.device:
     """Return the torch device for a name; "auto" takes cuda, then mps, then cpu.
 
     Raises:
-        UsageError: no such name. DeviceError: torch does not see that device.
+        UsageError: unknown name. DeviceError: torch does not see that device.
     """
     import torch
 
     if name not in DEVICES:
         raise unknown("device", name, DEVICES)
-    there = {
+    available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
     if name == "auto":
-        name = next(device for device, found in there.items() if found)
-    if not there[name]:
-        built = f"torch {torch.__version__} sees no such device"
-        raise DeviceError(f"device {name!r} is not available: {built}")
+        name = next(device for device, usable in available.items() if usable)
+    if not available[name]:
+        reason = f"torch {torch.__version__} sees no such device"
+        raise DeviceError(f"device {name!r} is not available: {reason}")
     return torch.device(name)

@@ -1,4 +1,4 @@
-"""From the array a decoder returns to probabilities: the graph around the network."""
+"""The pipeline: from the array that a decoder returns to probabilities, as it is exported."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def _column(values: Sequence[float], unit: float, shape: tuple[int, ...]) -> Ten
 
 
 class Pipeline(nn.Module):
-    """The whole model as it is served: raw input in, named outputs out, as on the card."""
+    """The model as it is served: raw input to named outputs, as on the card."""
 
     def __init__(self, network: nn.Module, spec: Spec, task: Task) -> None:
         super().__init__()
         self.network = network
-        self.normalise = Normalize(spec)  # spelled as in the ONNX files that ship: their bytes stay
+        self.normalise = Normalize(spec)  # spelled as in the shipped ONNX files, byte for byte
         self.image = isinstance(spec, ImageSpec)
         self.task = task
 
@@ -69,7 +69,7 @@ def run_torch(pipeline: nn.Module, inputs: NDArray[Any]) -> NDArray[np.float32]:
     """Run a `Pipeline` over raw inputs; return its first output.
 
     Args:
-        pipeline: in eval mode, on the device where it shall run.
+        pipeline: in eval mode; it runs on the device of its parameters.
         inputs: uint8 [n, H, W, C] or float32 [n, columns].
 
     Returns:

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 def load(name: str | os.PathLike[str] | Bundle, *, pretrained: bool = True) -> nn.Module:
     """Load a network in eval mode, on the CPU.
 
-    It takes normalized float32 images [batch, channels, height, width] (or standardized features
-    [batch, columns]), as in the notes; `zoo.network.pipeline.Pipeline` puts the normalization and
-    the softmax around it, `zoo.Session` does all of it without torch.
+    It takes normalized float32 images [batch, channels, height, width], or standardized features
+    [batch, columns]. `zoo.network.pipeline.Pipeline` adds normalization and softmax;
+    `zoo.Session` takes raw inputs without torch.
 
     Args:
-        name: a model's name, the path of a bundle, hf://user/repo on the Hugging Face Hub, or a
-            bundle that is open.
-        pretrained: False gives fresh weights, from torch's global generator.
+        name: a model's name, the path of a bundle, hf://user/repo on the Hugging Face Hub, or an
+            open bundle.
+        pretrained: False: random weights, from torch's global generator.
 
     Raises:
-        UsageError: no such model or bundle. VerificationError: the bundle was changed.
+        UsageError: no such model or bundle. VerificationError: the weights do not match the card.
         ZooError: torch is not installed.
     """
     with needs_extra("train", "zoo.load"):

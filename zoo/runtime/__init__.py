@@ -1,1 +1,1 @@
-"""Running a bundle without torch: sessions, devices, engines. The only home of onnxruntime."""
+"""Running a bundle without torch: sessions, devices, engines. Only here is onnxruntime used."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from zoo import hardware
+from zoo.bundle.folder import Bundle
 from zoo.errors import DeviceError
 from zoo.progress import Bar
 from zoo.runtime.session import Session
@@ -31,7 +32,7 @@ class Measurement(NamedTuple):
 
 
 def benchmark(
-    models: Sequence[str],
+    bundles: Sequence[Bundle],
     device: str = "auto",
     batches: Iterable[int] = BATCHES,
     seconds: float = 0.5,
@@ -40,35 +41,37 @@ def benchmark(
     """Measure `Session.run` on random inputs.
 
     Args:
-        models: names or paths of bundles.
-        device: of the sessions; "auto" measures every one that is there.
+        bundles: what to measure.
+        device: of the sessions; "auto" measures every available one.
         batches: rows in a run.
-        seconds: for each measurement, after a tenth of that as warm-up.
-        options: the session's others: `engine`, `threads`, `graphs`, `fp16`.
+        seconds: of each measurement; a tenth of it is warm-up before.
+        options: other options of `Session`: `engine`, `threads`, `graphs`, `fp16`.
 
     Raises:
-        DeviceError: a device that was named is not there.
+        DeviceError: the named device is not available.
     """
-    found = []
+    measurements = []
     with Bar("benchmark", None, unit="runs") as bar:
-        for model in models:
-            for session in _sessions(model, device, options):
+        for bundle in bundles:
+            for session in _sessions(bundle, device, options):
                 for batch in batches:
-                    found.append(_measure(session, batch, seconds))
-                    last = found[-1]
-                    bar.advance(last.runs, f"{model} {session.device} batch {batch}")
-    return found
+                    measurement = _measure(session, batch, seconds)
+                    measurements.append(measurement)
+                    bar.advance(
+                        measurement.runs, f"{measurement.model} {session.device} batch {batch}"
+                    )
+    return measurements
 
 
-def _sessions(model: str, device: str, options: dict[str, Any]) -> Iterable[Session]:
+def _sessions(bundle: Bundle, device: str, options: dict[str, Any]) -> Iterable[Session]:
     if device != "auto" or options.get("engine", "onnx") != "onnx":
-        yield Session(model, device=device, **options)
+        yield Session(bundle, device=device, **options)
         return
-    for each in ("cpu", "cuda", "mps"):
+    for name in ("cpu", "cuda", "mps"):
         try:
-            yield Session(model, device=each, **options)
+            yield Session(bundle, device=name, **options)
         except DeviceError:
-            if each == "cpu":
+            if name == "cpu":
                 raise
 
 
@@ -98,23 +101,23 @@ def _measure(session: Session, batch: int, seconds: float) -> Measurement:
     )
 
 
-def report(found: Sequence[Measurement], engine: str) -> dict[str, Any]:
+def report(measurements: Sequence[Measurement], engine: str) -> dict[str, Any]:
     """Return the measurements with hardware and versions, for JSON."""
     return {
         "engine": engine,
         "hardware": hardware.processor(),
         "versions": hardware.versions("onnxruntime-gpu", "onnxruntime", "openvino", "numpy"),
-        "measurements": [measurement._asdict() for measurement in found],
+        "measurements": [measurement._asdict() for measurement in measurements],
     }
 
 
-def plot(found: Sequence[Measurement], path: Path) -> None:
-    """Draw rows/s over the batch size, a line per model and device."""
+def plot(measurements: Sequence[Measurement], path: Path) -> None:
+    """Draw rows/s against batch size, one line per model and device."""
     from zoo.plots import lines
 
     series: dict[str, tuple[list[float], list[float]]] = {}
-    for each in found:
-        xs, ys = series.setdefault(f"{each.model} ({each.device})", ([], []))
-        xs.append(each.batch)
-        ys.append(each.rows_per_second)
+    for measurement in measurements:
+        xs, ys = series.setdefault(f"{measurement.model} ({measurement.device})", ([], []))
+        xs.append(measurement.batch)
+        ys.append(measurement.rows_per_second)
     lines(series, path, title=hardware.processor(), x="rows in a batch", y="rows/s")

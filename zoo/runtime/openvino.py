@@ -15,9 +15,9 @@ from zoo.spec import TensorSpec
 
 
 def compile_graph(graph: bytes, inputs: TensorSpec, threads: int) -> Run:
-    """Compile for the CPU; OpenVINO computes in bfloat16 where the processor is fast at it.
+    """Compile an ONNX file for the CPU, in bfloat16 where the processor supports it.
 
-    But not on tables: their raw columns have more digits than bfloat16.
+    Tables are computed in float32: their raw columns have more digits than bfloat16 holds.
     """
     with needs_extra("openvino", "engine 'openvino'"):
         import openvino
@@ -27,7 +27,8 @@ def compile_graph(graph: bytes, inputs: TensorSpec, threads: int) -> Run:
         settings["INFERENCE_PRECISION_HINT"] = "f32"
     compiled = core.compile_model(core.read_model(io.BytesIO(graph)), "CPU", settings)
 
-    def run(rows: NDArray[Any]) -> Sequence[NDArray[np.float32]]:  # a request for each: threads
+    def run(rows: NDArray[Any]) -> Sequence[NDArray[np.float32]]:
+        # One request per call: threads may call at the same time, but not share a request.
         outputs: Sequence[NDArray[np.float32]]
         outputs = compiled.create_infer_request().infer({inputs.name: rows}).to_tuple()
         return outputs

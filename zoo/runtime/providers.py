@@ -1,4 +1,4 @@
-"""ONNX Runtime's execution providers: a session on the device asked for, or the reason why not."""
+"""ONNX Runtime's execution providers: a session on the requested device, or the reason why not."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def cpu_session(graph: bytes, options: ort.SessionOptions | None = None) -> ort.
 
 
 def session_options(threads: int, spin: bool = True) -> ort.SessionOptions:
-    """Return the options of all our sessions; see `zoo.Session` for threads and spin."""
+    """Return the options of every session; see `zoo.Session` for threads and spin."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
-    options.log_severity_level = 4  # an error is raised, with its reason; no log beside it
+    options.log_severity_level = 4  # errors are raised with their reason: no log besides
     return options
 
 
@@ -75,13 +75,13 @@ def _open_provider(
     graph: bytes, device: str, options: ort.SessionOptions, settings: dict[str, dict[str, str]]
 ) -> ort.InferenceSession | None:
     """Open a session whose first provider really is the device's, or return None."""
-    there = ort.get_available_providers()
-    if PROVIDERS[device] not in there:
+    if PROVIDERS[device] not in ort.get_available_providers():
         return None
     if device in settings and hasattr(ort, "preload_dlls"):
-        ort.preload_dlls(directory="")  # torch's own CUDA wheels, without importing torch
-    behind = ("cuda", "cpu") if device == "tensorrt" else ("cpu",)  # for what it has no kernel
-    providers = [(PROVIDERS[each], settings.get(each, {})) for each in (device, *behind)]
+        ort.preload_dlls(directory="")  # finds the CUDA wheels that torch installs, without torch
+    # The fallbacks run those nodes for which the provider has no kernel.
+    fallbacks = ("cuda", "cpu") if device == "tensorrt" else ("cpu",)
+    providers = [(PROVIDERS[name], settings.get(name, {})) for name in (device, *fallbacks)]
     try:
         session = ort.InferenceSession(graph, options, providers=providers)
     except Exception:
@@ -90,7 +90,7 @@ def _open_provider(
 
 
 def cuda_missing() -> str | None:
-    """Return why CUDA cannot be used, or None if a driver and a GPU are there."""
+    """Return why CUDA cannot be used, or None if there are a driver and a GPU."""
     if PROVIDERS["cuda"] not in ort.get_available_providers():
         return f"this onnxruntime {ort.__version__} is built without CUDA"
     try:

@@ -1,4 +1,4 @@
-"""A session: a bundle, ready to run. No torch; the device asked for or an error.
+"""A session: a bundle, ready to run, without torch, on the requested device or not at all.
 
 session = Session("cnn", device="auto")
 session.predict(images)                 # uint8 [batch, 28, 28, 1], any batch size
@@ -25,16 +25,17 @@ from zoo.runtime.providers import DEVICES, Run, open_session, session_options
 from zoo.spec import ImageSpec
 
 ENGINES = ("onnx", "numpy", "openvino")
-#: Rows a run: enough to fill the cores, little enough to stay in their cache.
+#: Rows per run on the CPU: enough to use all cores, few enough for their activations to stay in
+#: the cache.
 _CHUNK = 256
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of each row.
+    """A model's predictions for a batch.
 
     Attributes:
-        labels: the most probable class's name, a row; empty in a regression.
+        labels: the name of each row's most probable class; empty in a regression.
         probabilities: float32 [batch, classes]; [batch, 0] in a regression.
         indices: int64 [batch], the most probable class; empty in a regression.
         values: float32 [batch], the predicted value; empty unless a regression.
@@ -53,22 +54,22 @@ class Session:
         name: a shipped bundle's name, the path of a bundle, hf://user/repo, or an open bundle.
         engine: "onnx" is ONNX Runtime; "numpy" the layers by hand, "openvino" Intel's runtime for
             the same ONNX file (the extra of that name), both on the CPU.
-        device: "cuda" and "tensorrt" never run on the CPU; "auto" takes CUDA if it works, else
-            the CPU.
-        threads: of one run of ONNX Runtime or OpenVINO on the CPU; 0 takes all cores.
-        spin: let ONNX Runtime's threads wait busily for the next run: faster alone, wasteful
-            beside other work.
-        graphs: record CUDA graphs and replay them; on "cuda" alone.
-        fp16: let TensorRT compute in half precision; on "tensorrt" alone.
+        device: "cuda" and "tensorrt" never fall back to the CPU; "auto" takes CUDA if it works,
+            else the CPU.
+        threads: of one run of ONNX Runtime or OpenVINO on the CPU; 0: one per core.
+        spin: let ONNX Runtime's threads wait for the next run in a busy loop: faster alone,
+            slower beside other work.
+        graphs: record CUDA graphs and replay them; for device "cuda" only.
+        fp16: let TensorRT compute in half precision; for device "tensorrt" only.
 
     Attributes:
         card: the bundle's card.
-        device: the device taken: "cpu", "cuda", "tensorrt" or "mps".
+        device: the device in use: "cpu", "cuda", "tensorrt" or "mps".
 
     Raises:
         UsageError: no such bundle or device name.
-        VerificationError: the bundle's file is not the card's.
-        DeviceError: the device is not there, and why.
+        VerificationError: the ONNX file does not match the card.
+        DeviceError: the device is not available, and why.
     """
 
     def __init__(
@@ -86,9 +87,9 @@ class Session:
             raise unknown("device", device, DEVICES)
         if engine not in ENGINES:
             raise unknown("engine", engine, ENGINES)
-        for given, option, only in ((graphs, "graphs", "cuda"), (fp16, "fp16", "tensorrt")):
-            if given and device != only:
-                raise UsageError(f"{option} is for device {only!r}, given device {device!r}")
+        for value, option, needed in ((graphs, "graphs", "cuda"), (fp16, "fp16", "tensorrt")):
+            if value and device != needed:
+                raise UsageError(f"{option} is for device {needed!r}, given device {device!r}")
         bundle = Bundle.open(name)
         self.card = bundle.card
         self._input = self.card.inputs[0]
@@ -121,10 +122,10 @@ class Session:
             self._run = Pipeline(build(bundle), self.card.spec, self.card.task)
 
     def run(self, inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
-        """Run the graph over any number of rows; return its outputs, in the card's order.
+        """Run the graph on any number of rows; return its outputs in the card's order.
 
         Args:
-            inputs: exactly the card's input: dtype and all but the first dimension.
+            inputs: of exactly the card's dtype and row shape.
 
         Raises:
             DataError: another dtype or shape, or a number that is not finite.
@@ -140,10 +141,10 @@ class Session:
         return list(self._run(inputs))
 
     def warm_up(self, rows: int = 1) -> float:
-        """Run some rows of zeros three times, so that real ones do not wait for allocations.
+        """Run rows of zeros three times, so that the first request does not wait for allocations.
 
         Returns:
-            The seconds that the fastest took.
+            The seconds of the fastest run.
         """
         zeros = np.zeros((rows, *self._input.row), self._input.dtype)
         times = []
@@ -168,19 +169,20 @@ class Session:
             inputs = inputs[..., np.newaxis]
         outputs = self.run(inputs)
         if self.card.task == "regression":
-            nothing = np.empty((len(inputs), 0), np.float32)
-            return Prediction([], nothing, np.empty(0, np.int64), outputs[0][:, 0])
+            no_classes = np.empty((len(inputs), 0), np.float32)
+            return Prediction([], no_classes, np.empty(0, np.int64), outputs[0][:, 0])
         indices = outputs[1].argmax(axis=1).astype(np.int64)
         labels = self._labels[indices].tolist()
         return Prediction(labels, outputs[1], indices, np.empty(0, np.float32))
 
 
 def _chunks(run: Run, inputs: NDArray[Any]) -> Sequence[NDArray[np.float32]]:
+    """Run at most `_CHUNK` rows at a time."""
     inputs = np.ascontiguousarray(inputs)
     if len(inputs) <= _CHUNK:
         return run(inputs)
-    parts = [run(inputs[at : at + _CHUNK]) for at in range(0, len(inputs), _CHUNK)]
-    return [np.concatenate(group) for group in zip(*parts, strict=True)]
+    results = [run(inputs[start : start + _CHUNK]) for start in range(0, len(inputs), _CHUNK)]
+    return [np.concatenate(parts) for parts in zip(*results, strict=True)]
 
 
 def _shape(shape: tuple[int | str, ...]) -> str:
