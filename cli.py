@@ -282,7 +282,7 @@ def train(
     with needs_extra("train", "zoo train"):
         from zoo import registry
         from zoo.training import distributed
-        from zoo.training import loop as training
+        from zoo.training import start as training
     options: dict[str, Any] = {"device": device, "tensorboard": tensorboard}
     with distributed.one_voice():
         if resume is not None:

@@ -28,12 +28,12 @@ Cli = Callable[..., Any]
 def runs(tmp_path_factory: pytest.TempPathFactory, zoo_command: list[str]) -> dict[int, Path]:
     """Logistic regression, 30 epochs, with three seeds."""
     from zoo import registry
-    from zoo.training import loop
+    from zoo.training import start
 
     folder = tmp_path_factory.mktemp("seeds")
     recipe = registry.get("logistic").recipe.replace(epochs=30)
     return {
-        seed: loop.train("logistic", recipe.replace(seed=seed), folder / f"seed-{seed}")
+        seed: start.train("logistic", recipe.replace(seed=seed), folder / f"seed-{seed}")
         for seed in (1, 2, 3)
     }
 

@@ -11,12 +11,10 @@ from __future__ import annotations
 import hashlib
 import struct
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import safetensors.torch
-import torch
 from msgspec import Struct
 from torch import Tensor
 
@@ -32,6 +30,10 @@ _NEW = "checkpoint.new.safetensors"
 _KEY, _DIGEST = "zoo.checkpoint.4", "sha256"
 #: Stands where the digest goes while it is computed.
 _BLANK = b"0" * 64
+
+
+#: Group (network, average, best, optimizer) -> name -> tensor.
+Tensors = dict[str, dict[str, Tensor]]
 
 
 class Progress(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -54,7 +56,7 @@ class Progress(Struct, kw_only=True, forbid_unknown_fields=True):
     best_epoch: int = 0
 
 
-def save(run: Path, progress: Progress, tensors: dict[str, dict[str, Tensor]]) -> None:
+def save(run: Path, progress: Progress, tensors: Tensors) -> None:
     """Write the checkpoint, whole or not at all, and keep the one before.
 
     A kill between any two steps leaves a whole checkpoint under one of the two names.
@@ -90,7 +92,7 @@ def exists(run: Path) -> bool:
     return (run / NAME).exists() or (run / PREVIOUS).exists()
 
 
-def load(run: Path, plan: Plan | None = None) -> tuple[Progress, dict[str, dict[str, Tensor]]]:
+def load(run: Path, plan: Plan | None = None) -> tuple[Progress, Tensors]:
     """Read what `save` wrote last; if that is not whole, say so and read the one before.
 
     Args:
@@ -112,7 +114,7 @@ def load(run: Path, plan: Plan | None = None) -> tuple[Progress, dict[str, dict[
             continue
         if problems and distributed.first():
             print(f"zoo: {problems[0]}; going on from {path.name}", file=sys.stderr)
-        tensors: dict[str, dict[str, Tensor]] = {}
+        tensors: Tensors = {}
         for key, tensor in safetensors.torch.load(data).items():
             group, _, name = key.partition(".")
             tensors.setdefault(group, {})[name] = tensor
@@ -157,27 +159,3 @@ def _difference(progress: Progress, plan: Plan) -> str:
         for name, value in found.items()
         if value != expected[name]
     )
-
-
-def optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
-    """Flatten the optimizers' states: `<optimizer's place>.<parameter number>.<name>` -> tensor."""
-    return {
-        f"{place}.{number}.{name}": value
-        for place, optimizer in enumerate(optimizers)
-        for number, named in optimizer.state_dict()["state"].items()
-        for name, value in named.items()
-        if isinstance(value, Tensor)
-    }
-
-
-def load_optimizers(
-    optimizers: Sequence[torch.optim.Optimizer], tensors: dict[str, Tensor]
-) -> None:
-    """Put back what `optimizer_tensors` took."""
-    states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
-    for key, tensor in tensors.items():
-        place, number, name = key.split(".", 2)
-        states[int(place)].setdefault(int(number), {})[name] = tensor
-    for optimizer, state in zip(optimizers, states, strict=True):
-        groups = optimizer.state_dict()["param_groups"]
-        optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -91,7 +91,7 @@ class Workers:
         ids = [self.device.index] if self.device.type == "cuda" else None
         return nn.parallel.DistributedDataParallel(network, device_ids=ids)
 
-    def share(self, rows: int) -> tuple[slice, float]:
+    def own_rows(self, rows: int) -> tuple[slice, float]:
         """Return which rows of a batch are this worker's, and the weight of their mean loss.
 
         The mean of the weighted losses of all workers is the mean over the batch, however it is

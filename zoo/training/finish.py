@@ -35,7 +35,7 @@ def finish(
     entry: Entry,
     data: Dataset,
     network: nn.Module,
-    at: Progress,
+    progress: Progress,
     workers: Workers,
 ) -> Card:
     """Turn a run whose training is over into a bundle; `network` holds the weights to keep.
@@ -60,8 +60,8 @@ def finish(
         logits,
     )
     write_atomic(run / ONNX, graph)
-    own = at.recipe.data != ""
-    seconds = sum(log.seconds for log in at.history)
+    own = progress.recipe.data != ""
+    seconds = sum(log.seconds for log in progress.history)
     card = Card(
         format=FORMAT,
         name=entry.name,
@@ -74,7 +74,7 @@ def finish(
         outputs=outputs(entry.task, len(data.labels)),
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         test=metrics.measure(entry.task, logits, data.test.targets),
-        validation=at.best or {},
+        validation=progress.best or {},
         confusion=metrics.confusion(entry.task, logits, data.test.targets),
         parity=parity,
         dataset=DatasetInfo(
@@ -89,25 +89,25 @@ def finish(
             if own and data.labels
             else (),
         ),
-        recipe=at.recipe,
+        recipe=progress.recipe,
         training=Training(
-            command=workers.command + command(entry, at.recipe),
+            command=workers.command + command(entry, progress.recipe),
             seconds=round(seconds, 2),
-            epoch=at.best_epoch,
-            images_per_second=round(len(data.train.targets) * len(at.history) / seconds, 1),
+            epoch=progress.best_epoch,
+            images_per_second=round(len(data.train.targets) * len(progress.history) / seconds, 1),
             device=device.type,
             hardware=torch.cuda.get_device_name(device)
             if device.type == "cuda"
             else hardware.processor(),
             threads=torch.get_num_threads(),
             versions=hardware.versions(*PACKAGES),
-            teacher=at.teacher,
+            teacher=progress.teacher,
         ),
         files={name: sha256(run / name) for name in (WEIGHTS, ONNX)},
         license="unknown" if own else "Apache-2.0",
         limits=_LIMITS.format(data.name) if own else entry.limits,
     )
-    plots.curves(at.history, at.best_epoch, run / CURVES, entry.name)
+    plots.curves(progress.history, progress.best_epoch, run / CURVES, entry.name)
     if card.labels:
         plots.confusion(card.confusion, card.labels, run / CONFUSION, f"{card.name} {card.score}")
     else:

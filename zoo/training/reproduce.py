@@ -57,7 +57,7 @@ def reproduce(
         bundle: whose figure to check.
         seeds: how many, the shipped one first; by default all that the card names.
         out: where the runs go; one that was stopped goes on, one that ended is taken as it is.
-        device: as of `zoo.training.loop.train`.
+        device: as of `zoo.training.start.train`.
 
     Raises:
         UsageError: a folder holds another training. Else as `train`.
@@ -104,7 +104,7 @@ def table(found: Verdict) -> list[list[str]]:
 def _train(card: Card, seed: int, run: Path, device: str) -> Path:
     import torch
 
-    from zoo.training import checkpoint, loop
+    from zoo.training import checkpoint, start
 
     recipe = card.recipe.replace(seed=seed)
     started = plan(run)
@@ -117,8 +117,8 @@ def _train(card: Card, seed: int, run: Path, device: str) -> Path:
     torch.set_num_threads(card.training.threads)  # sums are added up in parts, one a thread
     try:
         if checkpoint.exists(run):
-            return loop.resume(run, name=card.name, device=device)
-        return loop.train(card.name, recipe, run, device=device)
+            return start.resume(run, name=card.name, device=device)
+        return start.train(card.name, recipe, run, device=device)
     finally:
         torch.set_num_threads(threads)
 
