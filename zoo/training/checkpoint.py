@@ -32,6 +32,9 @@ _KEY, _DIGEST = "zoo.checkpoint.4", "sha256"
 _BLANK = b"0" * 64
 
 
+#: The identity of the file that this process wrote last.
+_last_written: tuple[int, ...] = ()
+
 #: Group (network, average, best, optimizer) -> name -> tensor.
 Tensors = dict[str, dict[str, Tensor]]
 
@@ -69,6 +72,7 @@ def save(run: Path, progress: Progress, tensors: Tensors) -> None:
     Raises:
         OSError: no space, no permission; what was there before is untouched.
     """
+    global _last_written
     flat = {
         f"{group}.{name}": tensor.detach().to("cpu").contiguous()
         for group, named in tensors.items()
@@ -78,13 +82,30 @@ def save(run: Path, progress: Progress, tensors: Tensors) -> None:
     data = safetensors.torch.save(flat, {_KEY: text, _DIGEST: _BLANK.decode()})
     digest = hashlib.sha256(data).hexdigest()
     write_atomic(run / _NEW, data.replace(_BLANK, digest.encode(), 1))  # the header comes first
-    try:
-        _read(run / NAME, Plan(progress.model, progress.recipe))
-    except ZooError:
-        pass  # only a whole one may take the place of the one before
-    else:
+    if _is_complete(run / NAME, Plan(progress.model, progress.recipe)):
         (run / NAME).replace(run / PREVIOUS)
     (run / _NEW).replace(run / NAME)
+    _last_written = _identity(run / NAME)
+
+
+def _is_complete(path: Path, plan: Plan) -> bool:
+    """Whether a checkpoint may take the place of the one before it.
+
+    To read and hash it takes as long as to write one, so that is done once in a process: the file
+    that this process wrote, and that nobody has touched since, is complete.
+    """
+    try:
+        if _last_written == _identity(path):
+            return True
+        _read(path, plan)
+    except (OSError, ZooError):
+        return False
+    return True
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def exists(run: Path) -> bool:
