@@ -189,7 +189,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
     assert ends(start(run, busy=False, export=False)) == 0
     first = Path("said").read_text().splitlines()[0]
     assert first.startswith(f"zoo: {run / NAME} is not a complete checkpoint of the zoo: ")
-    assert first.endswith("; going on from checkpoint.previous.safetensors")
+    assert first.endswith("; resuming from checkpoint.previous.safetensors")
     if damage == "other recipe":
         assert "it is of another training: lr 0.2, expected 0.1;" in first
     assert (run / WEIGHTS).read_bytes() == whole

@@ -70,8 +70,8 @@ def test_a_resumed_training_has_the_teacher_it_began_with(
     ("args", "words"),
     [
         (("softmax", "--set", "teacher=resnets"), "Did you mean 'resnet'"),
-        (("softmax", "--set", "teacher=logistic"), "teacher 'logistic' knows 2 classes"),
-        (("linear", "--set", "teacher=cnn"), "teacher 'cnn' knows 10 classes of mnist"),
+        (("softmax", "--set", "teacher=logistic"), "teacher 'logistic' has 2 classes"),
+        (("linear", "--set", "teacher=cnn"), "teacher 'cnn' has 10 classes of mnist"),
         (("softmax", "--set", "temperature=0"), "temperature"),
         (("softmax", "--engine", "numpy", "--set", "precision=bf16"), "computes in fp32"),
     ],

@@ -96,8 +96,8 @@ def _start(
     teacher = distillation.weights(recipe)
     if progress.teacher not in ("", teacher):
         raise UsageError(
-            f"{run} learns from the {recipe.teacher!r} with weights {progress.teacher[:12]}..., "
-            f"here they are {teacher[:12]}...: start a new run"
+            f"{run}: teacher {recipe.teacher!r} has other weights ({teacher[:12]}...) than when "
+            f"the training began ({progress.teacher[:12]}...): start a new run"
         )
     progress.teacher = teacher
     process.keep_freed_memory()
