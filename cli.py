@@ -245,30 +245,18 @@ def train(
         raise UsageError("train: expected the name of a model (see zoo list), or --resume RUN")
     with needs_extra("train", "zoo train"):
         from zoo import registry
-        from zoo.training import distributed, loop
+        from zoo.training import distributed, start
     with distributed.one_voice():
         if resume is not None:
             if data or changes or out is not None:
                 raise UsageError("--resume takes data, recipe and folder from RUN: leave them out")
-            run = loop.resume(resume, name=model, device=device, tensorboard=tensorboard)
+            run = start.resume(resume, name=model, device=device, tensorboard=tensorboard)
         else:
             assert model is not None
             recipe = registry.get(model).recipe_on(changes.pop("data", data)).replace(**changes)
-            out = out or _free(Path("runs") / model, distributed.restarted())
-            run = loop.train(model, recipe, out, device=device, tensorboard=tensorboard)
+            out = out or start.free_folder(Path("runs") / model)
+            run = start.train(model, recipe, out, device=device, tensorboard=tensorboard)
     print(run)
-
-
-def _free(path: Path, restarted: bool) -> Path:
-    """Return the path, or the first of path-2, path-3, ... that does not exist.
-
-    `restarted`: return the last one that exists, if it was left unfinished.
-    """
-    number, free, last = 1, path, path
-    while free.exists():
-        number, last = number + 1, free
-        free = path.with_name(f"{path.name}-{number}")
-    return last if restarted and not (last / "card.json").exists() else free
 
 
 @command()

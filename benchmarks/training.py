@@ -34,7 +34,7 @@ from zoo import datasets, hardware, registry
 from zoo.bundle.folder import Bundle
 from zoo.datasets.mnist import FILES
 from zoo.network.pipeline import Normalize, channels_first
-from zoo.training.step import step
+from zoo.training.step import make_step
 
 TUTORIAL = [sys.executable, str(measure.HERE / "peers" / "tutorial.py")]
 PLAIN = {
@@ -181,7 +181,7 @@ def gemm_shares(batch: int = 128) -> dict[str, Any]:
         entry = registry.get(name)
         recipe = entry.recipe.replace(teacher="")
         network = entry.build(data.spec, len(data.labels))
-        take = step(network, entry, data.spec, len(data.labels), recipe)
+        take = make_step(network, entry, data.spec, len(data.labels), recipe)
         with FlopCounterMode(display=False) as counter:
             take(x, y, 1e-4)
         seconds = best(partial(take, x, y, 1e-4))
@@ -194,7 +194,7 @@ def gemm_shares(batch: int = 128) -> dict[str, Any]:
         if shutil.which("g++"):
             began = time.perf_counter()
             compiled = torch.compile(entry.build(data.spec, len(data.labels)))
-            again = step(compiled, entry, data.spec, len(data.labels), recipe)
+            again = make_step(compiled, entry, data.spec, len(data.labels), recipe)
             again(x, y, 1e-4)
             models[name] |= {
                 "compile_seconds": round(time.perf_counter() - began, 1),

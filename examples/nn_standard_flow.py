@@ -12,7 +12,7 @@ from pathlib import Path
 from zoo import lessons, registry
 from zoo.bundle.folder import Bundle
 from zoo.models import logistic
-from zoo.training import loop, step
+from zoo.training import start, step
 
 print(logistic.Logistic())
 
@@ -26,7 +26,7 @@ assert [line[line.index("#") :] for line in lines] == list(STEPS)
 # 训练 `zoo train logistic --epochs 20 --lr 0.02 --set schedule=constant`, in Python.
 recipe = registry.get("logistic").recipe.replace(epochs=20, schedule="constant", lr=0.02)
 with tempfile.TemporaryDirectory() as folder:
-    run = loop.train("logistic", recipe, Path(folder) / "run", device="cpu")
+    run = start.train("logistic", recipe, Path(folder) / "run", device="cpu")
     card = Bundle.open(run).card
     lessons.save(run / "curves.png", "nn_standard_flow.png")
 print(f"a bundle of {len(card.files)} files; {card.parameters} parameters")

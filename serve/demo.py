@@ -45,7 +45,7 @@ def demo(out: Path, *, epochs: int = 3, device: str = "auto") -> Path:
     if out.exists() and any(out.iterdir()) and not (out / "run").is_dir():
         raise UsageError(f"{out} is not empty and holds no earlier demo: give another --out")
     with needs_extra("train", "zoo demo"):
-        from zoo.training.loop import train
+        from zoo.training.start import train
     run, digits = out / "run", out / "digits"
     for folder in (run, digits):
         shutil.rmtree(folder, ignore_errors=True)

@@ -28,12 +28,12 @@ Cli = Callable[..., Any]
 def runs(tmp_path_factory: pytest.TempPathFactory, zoo_command: list[str]) -> dict[int, Path]:
     """Logistic regression, 30 epochs, with three seeds."""
     from zoo import registry
-    from zoo.training import loop
+    from zoo.training import start
 
     folder = tmp_path_factory.mktemp("seeds")
     recipe = registry.get("logistic").recipe.replace(epochs=30)
     return {
-        seed: loop.train("logistic", recipe.replace(seed=seed), folder / f"seed-{seed}")
+        seed: start.train("logistic", recipe.replace(seed=seed), folder / f"seed-{seed}")
         for seed in (1, 2, 3)
     }
 
@@ -145,13 +145,13 @@ def test_the_seed_that_is_best_on_validation_ships_and_is_reproduced(
     )
     done = zoo_cli("reproduce", "shipped")
     assert done.exit_code == 5
-    assert "has ended before: taken as it is" in done.stderr
+    assert "is a finished run and is used" in done.stderr
     assert "is not within the published 99.90 %" in done.stderr
     assert "other bytes: hardware abacus, here " in done.stdout
     Bundle.write(Path("shipped"), msgspec.structs.replace(card, files=elsewhere))
     done = zoo_cli("reproduce", "shipped", "--seeds", 1)
     assert done.exit_code == 5
-    assert "model.safetensors is not the shipped one's bytes" in done.stderr
+    assert "model.safetensors does not have the bytes of the shipped file" in done.stderr
 
 
 def test_a_folder_with_another_training_is_not_reproduced_into(

@@ -23,6 +23,7 @@ from zoo.bundle.run import Plan, plan
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 from zoo.training import checkpoint, finish, loop
+from zoo.training import start as training
 from zoo.training.checkpoint import NAME, PREVIOUS, Progress
 
 RECIPE = registry.get("logistic").recipe.replace(epochs=500)
@@ -59,9 +60,9 @@ def child(
         os.fsync, Path.replace = counted(os.fsync), counted(Path.replace)
     ready.set()
     if checkpoint.exists(run):
-        loop.resume(run)
+        training.resume(run)
     else:
-        loop.train("logistic", RECIPE, run)
+        training.train("logistic", RECIPE, run)
 
 
 def weights_alone(run: Path, entry: Any, data: Any, network: Any, *rest: Any) -> None:
@@ -73,7 +74,7 @@ def start() -> Callable[..., Any]:
     """Start `child` in a process of its own, forked from one that has imported torch."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["zoo.training.loop", "torch._dynamo", "torch.onnx", "onnxscript", "onnxruntime", "pytest"]
+        ["zoo.training.start", "torch._dynamo", "torch.onnx", "onnxscript", "onnxruntime", "pytest"]
     )
 
     def start(run: Path, **how: Any) -> Any:
@@ -188,7 +189,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
     assert ends(start(run, busy=False, export=False)) == 0
     first = Path("said").read_text().splitlines()[0]
     assert first.startswith(f"zoo: {run / NAME} is not a complete checkpoint of the zoo: ")
-    assert first.endswith("; going on from checkpoint.previous.safetensors")
+    assert first.endswith("; resuming from checkpoint.previous.safetensors")
     if damage == "other recipe":
         assert "it is of another training: lr 0.2, expected 0.1;" in first
     assert (run / WEIGHTS).read_bytes() == whole

@@ -213,7 +213,7 @@ def test_shares_are_each_row_once_and_their_weights_the_mean(rows: int, count: i
     losses = torch.arange(1.0, rows + 1)
     seen, total = [], 0.0
     for rank in range(count):
-        mine, weight = Workers(torch.device("cpu"), rank, count, alone=False).share(rows)
+        mine, weight = Workers(torch.device("cpu"), rank, count, alone=False).own_rows(rows)
         assert len(losses[mine]) > 0
         total += weight * float(losses[mine].mean())
         seen += losses[mine].tolist() if weight else []
@@ -230,6 +230,6 @@ def test_batch_normalization_needs_one_process_or_cuda() -> None:
 
 def test_alone_nothing_is_shared() -> None:
     alone = Workers(torch.device("cpu"))
-    assert alone.share(57) == (slice(None), 1.0)
+    assert alone.own_rows(57) == (slice(None), 1.0)
     assert (alone.any(True), alone.any(False), alone.stop(True, 3)) == (True, False, True)
     assert zoo.card("cnn").training.command.startswith("zoo train cnn")

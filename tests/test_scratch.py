@@ -582,7 +582,7 @@ WRONG: list[tuple[Any, Any, str]] = [
     (scratch.Linear(8, 2), F32.astype(np.float64), "expected float32 .*, given float64"),
     (scratch.Linear(8, 2), [[1.0]], "expected a NumPy array, given list"),
     (scratch.Conv2d(1, 2, 3), F32, r"expected float32 \[batch, 1, height, width\], given .*3, 8"),
-    (scratch.Conv2d(3, 2, 9), F32, "expected images from 9 x 9 on, given 8 x 8"),
+    (scratch.Conv2d(3, 2, 9), F32, "expected images of at least 9 x 9, given 8 x 8"),
     (scratch.BatchNorm2d(4), F32, r"BatchNorm2d: expected float32 \[batch, 4, "),
     (scratch.BatchNorm2d(3), F32[:1, :, :1, :1], "more than one number per channel"),
     (scratch.MaxPool2d(2), F32[0], r"MaxPool2d: expected float \[batch, channels, height, width\]"),
@@ -590,7 +590,11 @@ WRONG: list[tuple[Any, Any, str]] = [
     (scratch.RNN(5, 4), F32[0], r"RNN: expected float32 \[steps, batch, 5\]"),
     (scratch.RNNCell(5, 4), F32[0], r"RNNCell: expected float32 \[batch, 5\]"),
     (scratch.Add(scratch.Identity(), scratch.MaxPool2d(2)), F32, "a branch.*given .*4, 4"),
-    (scratch.Concat(scratch.Identity(), scratch.MaxPool2d(2)), F32, "equal but in dimension 1"),
+    (
+        scratch.Concat(scratch.Identity(), scratch.MaxPool2d(2)),
+        F32,
+        "equal shape except in dimension 1",
+    ),
 ]
 
 

@@ -21,7 +21,7 @@ from zoo.bundle.folder import Bundle
 from zoo.errors import UsageError
 from zoo.network.pipeline import Normalize, channels_first
 from zoo.recipe import Recipe
-from zoo.training.step import step
+from zoo.training.step import make_step
 
 Process = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -38,7 +38,7 @@ def test_ten_steps_by_hand_are_those_of_torch(name: str, optimizer: str) -> None
     for engine in ("torch", "numpy"):
         torch.manual_seed(1)
         network = entry.build(data.spec, len(data.labels))
-        take = step(network, entry, data.spec, len(data.labels), recipe.replace(engine=engine))
+        take = make_step(network, entry, data.spec, len(data.labels), recipe.replace(engine=engine))
         losses[engine] = []
         for at in range(10):
             x = torch.from_numpy(data.train.inputs[at * 20 : at * 20 + 20])

@@ -17,7 +17,7 @@ from zoo.bundle.card import CARD, WEIGHTS
 from zoo.bundle.folder import Bundle
 from zoo.recipe import Recipe
 from zoo.training import checkpoint
-from zoo.training.step import step
+from zoo.training.step import make_step
 
 QUICK = ("--epochs", "1", "--batch-size", "500", "--set", "ema_decay=0")
 
@@ -32,7 +32,7 @@ def test_the_loss_is_a_mix_of_labels_and_teacher() -> None:
         q, p = (F.softmax(logits / 3, dim=1) for logits in (known, ours))
         divergence = (q * (q.log() - p.log())).sum() / 8
         expected = 0.25 * 9 * divergence + 0.75 * F.cross_entropy(ours, y)
-    take = step(network, registry.get("softmax"), data.spec, 10, recipe)
+    take = make_step(network, registry.get("softmax"), data.spec, 10, recipe)
     torch.testing.assert_close(take(x, y, 1e-3), expected)
 
 
@@ -70,8 +70,8 @@ def test_a_resumed_training_has_the_teacher_it_began_with(
     ("args", "words"),
     [
         (("softmax", "--set", "teacher=resnets"), "Did you mean 'resnet'"),
-        (("softmax", "--set", "teacher=logistic"), "teacher 'logistic' knows 2 classes"),
-        (("linear", "--set", "teacher=cnn"), "teacher 'cnn' knows 10 classes of mnist"),
+        (("softmax", "--set", "teacher=logistic"), "teacher 'logistic' has 2 classes"),
+        (("linear", "--set", "teacher=cnn"), "teacher 'cnn' has 10 classes of mnist"),
         (("softmax", "--set", "temperature=0"), "temperature"),
         (("softmax", "--engine", "numpy", "--set", "precision=bf16"), "computes in fp32"),
     ],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import importlib.metadata
 import os
 import platform
@@ -45,15 +43,3 @@ def versions(*packages: str) -> dict[str, str]:
     installed = {name: version(name) for name in packages}
     base = {"zoo": __version__, "python": platform.python_version()}
     return base | {name: value for name, value in installed.items() if value}
-
-
-def keep_freed_memory() -> None:
-    """Let this process keep what it frees (glibc): a training step asks for the same again.
-
-    Else each large array of each step is mapped anew and zeroed by the system, page by page: up to
-    a third of a step's time on a CPU.
-    """
-    with contextlib.suppress(OSError, AttributeError):  # another system, or another C library
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
-        libc.mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD

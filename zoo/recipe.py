@@ -1,6 +1,6 @@
-"""Recipe: the complete description of a training, a frozen record that msgspec checks.
+"""Recipe: the complete description of a training, as a frozen record that msgspec checks.
 
-A card, a `--set` option and a checkpoint meet the same types and the same messages.
+Cards, `--set` options and checkpoints are all read by these types, with the same messages.
 """
 
 from __future__ import annotations
@@ -19,58 +19,81 @@ Fraction = Annotated[float, Meta(ge=0, lt=1)]
 
 
 class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A training, complete. Every field can be set with `zoo train --set field=value`."""
+    """Everything that decides how a model is trained; `zoo train --set FIELD=VALUE` sets a field.
 
-    #: What to train on, if not the entry's dataset: see `zoo.datasets.custom`. A path is absolute.
+    The comment above a field is its help text.
+    """
+
+    #: Data to train on instead of the model's own: the absolute path of a folder of class folders,
+    #: of IDX files or of a CSV file, or the name of a torchvision dataset.
     data: str = ""
-    #: Of a CSV file: the column to tell.
+    #: Column of the CSV file that the model learns to predict.
     target: str = ""
-    #: The side of the square that every image becomes; 0: as the data has it, 28 for a folder.
+    #: Side in pixels of the square that every image is resized to; 0 keeps the size of the data,
+    #: which for a folder of images is 28.
     size: Natural = 0
-    #: pretrained: from the shipped weights, as far as they fit.
+    #: Initial weights: random, or pretrained, which takes the shipped weights of every layer whose
+    #: shape is the same.
     init: Literal["random", "pretrained"] = "random"
+    #: Number of passes over the training data.
     epochs: Positive
+    #: Number of rows in each step; the last step of an epoch takes those that remain.
     batch_size: Positive = 128
-    #: muon: for matrices and kernels but the last layer's; AdamW for the rest.
+    #: Optimizer: sgd, adamw, or muon, which takes the matrices and kernels of all layers but the
+    #: last, with AdamW for the rest.
     optimizer: Literal["sgd", "adamw", "muon"] = "adamw"
-    #: An epoch's rows: each once, or as many, drawn so that each class comes equally often.
+    #: Rows of an epoch: uniform takes each row once, balanced draws as many rows so that every
+    #: class comes equally often, for data with rare classes.
     sampler: Literal["uniform", "balanced"] = "uniform"
-    #: The peak learning rate.
+    #: Peak of the learning rate, by which every step is multiplied.
     lr: NotNegative = 1e-3
-    #: Of SGD and Muon (Nesterov where it is not 0).
+    #: Momentum of SGD and Muon, in Nesterov's form; 0 is without momentum.
     momentum: Fraction = 0.9
+    #: Weight decay: each step shrinks the weights, but not the biases, by the fraction
+    #: lr * weight_decay.
     weight_decay: NotNegative = 0.0
-    #: onecycle: cosine up over the first `warmup` share of the steps, cosine down to 0.
+    #: Learning rate over the steps: constant, or onecycle, which rises along a cosine over the
+    #: first steps and falls along another one to 0.
     schedule: Literal["constant", "onecycle"] = "onecycle"
+    #: Fraction of the steps over which the learning rate rises to its peak, in schedule onecycle.
     warmup: Fraction = 0.25
+    #: Fraction of the target probability that is spread evenly over all classes.
     label_smoothing: Fraction = 0.0
-    #: A trained classifier (name or path) to learn from; see `zoo.training.distillation`.
+    #: Trained classifier, by name or path, whose outputs the model learns from besides the labels;
+    #: empty trains without a teacher.
     teacher: str = ""
-    #: Both sides' logits are divided by it before their softmax.
+    #: Temperature of the distillation: the logits of teacher and model are divided by it before
+    #: their softmax, so that more than 1 shows which wrong classes the teacher finds likely.
     temperature: Annotated[float, Meta(gt=0)] = 2.0
-    #: The teacher's part of the loss, the labels have the rest.
+    #: Fraction of the loss that comes from the teacher; the labels have the rest.
     alpha: Annotated[float, Meta(ge=0, le=1)] = 0.9
-    #: Largest gradient norm; 0 leaves gradients as they are.
+    #: Largest norm of all gradients together; larger ones are scaled down to it. 0 does not clip.
     clip_norm: NotNegative = 0.0
-    #: Decay of the exponential moving average of the weights; 0 switches it off.
+    #: Decay per step of the exponential moving average (EMA) of the weights, which is what is
+    #: validated and kept; 0 keeps the weights themselves.
     ema_decay: Fraction = 0.0
-    #: Augmentation, each drawn uniformly from [-value, value]: degrees, pixels, share, degrees.
+    #: Largest rotation of an image in degrees, either way; each image draws its own.
     rotate: NotNegative = 0.0
+    #: Largest translation of an image in pixels, along each axis, either way.
     translate: NotNegative = 0.0
+    #: Largest change of an image's width and height, as a fraction of them, either way.
     scale: Fraction = 0.0
+    #: Largest shear of an image in degrees, either way.
     shear: NotNegative = 0.0
-    #: Standard deviation, in pixels, of a smooth random displacement field.
+    #: Standard deviation in pixels of the smooth random field that displaces an image's pixels.
     elastic: NotNegative = 0.0
-    #: Of the layers' arithmetic; bf16: torch's autocast, fast where the processor or GPU has it.
+    #: Precision of the layers' arithmetic: fp32, or bf16 (torch's autocast), which is faster where
+    #: the processor or GPU has instructions for it; the weights stay float32.
     precision: Literal["fp32", "bf16"] = "fp32"
-    #: What takes the steps: torch, or the layers, losses and optimizers by hand in NumPy.
+    #: What computes the steps: torch, or the layers, losses and optimizers by hand in NumPy.
     engine: Literal["torch", "numpy"] = "torch"
-    #: Which epoch's weights are kept: the best on the validation split, or the last.
+    #: Epoch whose weights are kept: the best one on the validation split, or the last one.
     keep: Literal["best", "last"] = "best"
+    #: Seed of the initial weights, of the order of the rows and of the augmentation.
     seed: int = 1
 
     def replace(self, **changes: Any) -> Recipe:
-        """Return a copy with some fields changed; strings are read as the field's type.
+        """Return a copy with some fields changed; text is converted to the field's type.
 
         Raises:
             UsageError: an unknown field (the nearest is named) or a value outside its range.
@@ -86,5 +109,5 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         try:
             return msgspec.convert(msgspec.structs.asdict(self) | changes, Recipe, strict=False)
         except msgspec.ValidationError as error:
-            given = ", ".join(f"{name}={value}" for name, value in changes.items())
-            raise UsageError(f"recipe {given}: {error}") from None
+            fields_given = ", ".join(f"{name}={value}" for name, value in changes.items())
+            raise UsageError(f"recipe {fields_given}: {error}") from None

@@ -1,4 +1,4 @@
-"""Data as NumPy arrays, whole in memory; images stay uint8 until the batch."""
+"""Datasets as NumPy arrays in memory; images stay uint8 until they are in a batch."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def load(name: str) -> Dataset:
 
 
 def chosen(recipe: Recipe, name: str, task: Task, *, images: bool) -> Dataset:
-    """Load what a recipe trains on: its own data, or else the embedded dataset `name`.
+    """Load what a recipe trains on: its own data, or otherwise the embedded dataset `name`.
 
     Args:
         recipe: its data, target and size.
         name: the entry's dataset.
-        task: decides what a table's target is.
-        images: whether the model takes images, or else tables.
+        task: decides whether a table's target is a number or a class.
+        images: whether the model takes images; otherwise it takes tables.
 
     Raises:
-        UsageError: what the recipe names and what the model takes do not go together.
-        DataError: the data is missing, damaged or too little. ZooError: it is not to be had.
+        UsageError: the recipe's data are not of the kind that the model takes.
+        DataError: the data are missing, damaged or too few. ZooError: they cannot be downloaded.
     """
     if recipe.data:
         from zoo.datasets import custom

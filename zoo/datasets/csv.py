@@ -1,4 +1,4 @@
-"""CSV files: read whole, with the row and column at fault named."""
+"""CSV files; an error names the row and the column."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def rows(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:
     """Yield the named columns of each row of a CSV file (UTF-8, header line), as text.
 
     Raises:
-        DataError: no such file, not text, no header, a missing column (all are named), a row
-            of the wrong length.
+        DataError: no such file, not text, no header, missing columns (all are named), a row of
+            the wrong length.
     """
     with _open(path) as (names, reader):
         missing = [name for name in columns if name not in names]
         if missing:
             hint = nearest(missing[0], names)
             raise DataError(f"{path}: missing columns: {', '.join(missing)}.{hint}")
-        places = [names.index(name) for name in columns]
+        indices = [names.index(name) for name in columns]
         for row in reader:
             if not row:
                 continue
@@ -38,7 +38,7 @@ def rows(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:
                 raise DataError(
                     f"{path} line {reader.line_num}: {len(row)} fields, the header has {len(names)}"
                 )
-            yield [row[place] for place in places]
+            yield [row[index] for index in indices]
 
 
 def header(path: Path) -> list[str]:
@@ -96,8 +96,8 @@ def read(
         labels: the classes' names; without them the target is a number.
 
     Raises:
-        DataError: as `rows`; no rows; or a field that is no number or no known label, with its
-            row (the first below the header is 1) and column.
+        DataError: as `rows`; no rows; or a field that is not a number or not a label, with its row
+            (the first below the header is 1) and column.
     """
     features, targets = [], []
     for number, row in enumerate(rows(path, (*columns, target)), 1):
@@ -125,5 +125,7 @@ def spec(columns: Sequence[str], features: NDArray[np.float32]) -> TableSpec:
     return TableSpec(
         columns=tuple(columns),
         mean=tuple(features.mean(axis=0, dtype=np.float64).tolist()),
-        std=tuple(np.where(np.ptp(features, axis=0), std, 1.0).tolist()),  # one value: it is 0
+        std=tuple(
+            np.where(np.ptp(features, axis=0), std, 1.0).tolist()
+        ),  # a column with one value has std 0
     )

@@ -1,11 +1,11 @@
-"""A user's own data, whatever form it has, as a `Dataset`.
+"""Custom data: folders of images, IDX files, CSV files and torchvision's datasets as a `Dataset`.
 
     zoo train cnn --data photos                     # a folder of class folders
     zoo train resnet --data fashion-mnist           # IDX files, or a dataset of torchvision
     zoo train logistic --data patients.csv --target diagnosis
 
-What is not split already is split here, the same way each time and whatever the recipe's seed: a
-tenth of each class is the test set, and a tenth of the rest is for validation.
+Data that are not split yet are split here, always in the same way, whatever the recipe's seed: a
+tenth of each class is the test set, and a tenth of the rest is the validation split.
 """
 
 from __future__ import annotations
@@ -27,14 +27,16 @@ from zoo.errors import DataError, UsageError, needs_extra
 from zoo.recipe import Recipe
 from zoo.spec import ImageSpec, Task
 
+#: The side in pixels of the images of a folder, unless the recipe has another.
 _SIZE = 28
-#: The names of the folders, IDX files' beginnings and parts that hold what is not for training.
+#: Names of folders that hold images to test or validate on.
 _HELD_OUT = ("test", "val", "valid", "validation")
-#: The largest class may have so many times the images of the smallest; beyond, it is said.
+#: A note is made if the largest class has more than this many times the images of the smallest.
 _UNEVEN = 10
-#: The one set of IDX files whose classes have names that no file beside them tells.
+#: SHA-256 of Fashion-MNIST: IDX files do not hold the names of the classes, these have well-known
+#: ones.
 _FASHION = "ca3ab2a37f845e1b8ae23cab1b51749a3011ba3bf1d9016176d75cbaabac376f"
-_CLOTHES = (
+_FASHION_LABELS = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
     "Ankle boot",
 )  # fmt: skip
@@ -46,15 +48,15 @@ def load(recipe: Recipe, task: Task, *, images: bool) -> Dataset:
     """Load the data that a recipe names; see `zoo.datasets.chosen`.
 
     Images: a folder of class folders, or of `train/` and `test/` (or `val/`) with class folders;
-    IDX files of MNIST's names, `.gz` or not, in a folder (in `labels.txt`: the classes' names, a
-    line each); a name that torchvision knows. Tables: a CSV file with a header line.
+    a folder of IDX files named like MNIST's, `.gz` or not, with the names of the classes in the
+    lines of `labels.txt`; the name of a torchvision dataset. Tables: a CSV file with a header line.
     """
     path = Path(recipe.data)
     if images != (path.suffix.lower() != ".csv"):
-        want = "a table: expected a .csv file"
+        expected = "a table: expected a .csv file"
         if images:
-            want = "images: expected a folder of class folders, IDX files or a torchvision name"
-        raise UsageError(f"this model takes {want}, given {path}")
+            expected = "images: expected a folder of class folders, IDX files or a torchvision name"
+        raise UsageError(f"this model takes {expected}, given {path}")
     if not images:
         return _table(path, recipe, task)
     if recipe.target:
@@ -62,9 +64,9 @@ def load(recipe: Recipe, task: Task, *, images: bool) -> Dataset:
     if not path.exists():
         if path.name != recipe.data:
             raise DataError(f"{path}: no such file or folder")
-        train, test, known = torchvision.read(recipe.data)
-        return _arrays(recipe, f"torchvision's {recipe.data}", train, test, known)
-    if path.is_file() or any(idx.looks_like_idx(each.name) for each in path.iterdir()):
+        train, test, labels = torchvision.read(recipe.data)
+        return _arrays(recipe, f"torchvision's {recipe.data}", train, test, labels)
+    if path.is_file() or any(idx.looks_like_idx(file.name) for file in path.iterdir()):
         return _idx(path, recipe)
     return _folder(path, recipe.size or _SIZE)
 
@@ -73,10 +75,10 @@ def _table(path: Path, recipe: Recipe, task: Task) -> Dataset:
     target = recipe.target
     if recipe.size:
         raise UsageError(f"--size is for images, given {path}")
-    names = [name for name in csv.header(path) if name]  # a nameless column is a row number
+    names = [name for name in csv.header(path) if name]  # a column without a name: row numbers
     if target not in names:
-        given = f"found no column {target!r}" if target else "expected --target COLUMN"
-        raise UsageError(f"{path}: {given}; its columns: {', '.join(names)}")
+        problem = f"there is no column {target!r}" if target else "expected --target COLUMN"
+        raise UsageError(f"{path}: {problem}; its columns: {', '.join(names)}")
     labels: tuple[str, ...] = ()
     if task != "regression":
         labels = tuple(sorted({row[0] for row in csv.rows(path, [target])}))
@@ -109,14 +111,14 @@ def _folder(path: Path, size: int) -> Dataset:
     labels: tuple[str, ...] = ()
     digest, errors = hashlib.sha256(), []
     for part, folder in folders.items():
-        found = read(folder, size=size, channels=3)
-        labels = labels or found.labels
-        numbers = _numbers(found.labels, labels, folder)
-        parts[part] = Split(found.inputs, numbers[found.targets])
-        errors += found.errors
-        for file, content in found.digests:
+        contents = read(folder, size=size, channels=3)  # if all are gray, _pictures makes them so
+        labels = labels or contents.labels
+        numbers = _class_numbers(contents.labels, labels, folder)
+        parts[part] = Split(contents.inputs, numbers[contents.targets])
+        errors += contents.errors
+        for file, file_digest in contents.digests:
             digest.update(os.fsencode(f"{file.relative_to(path).as_posix()}\0"))
-            digest.update(content)
+            digest.update(file_digest)
     notes = []
     if errors:
         file, reason = errors[0]
@@ -125,64 +127,70 @@ def _folder(path: Path, size: int) -> Dataset:
     return _pictures(path.name, str(path), labels, parts, digest.hexdigest(), notes)
 
 
-def _numbers(found: Sequence[Any], known: Sequence[Any], where: object) -> NDArray[np.int64]:
-    """Return the place of each class found among those of the training part."""
-    places = {label: place for place, label in enumerate(known)}
-    if new := [label for label in found if label not in places]:
-        raise DataError(f"{where}: class {new[0]!r} is not among those to train on")
-    return np.array([places[label] for label in found], np.int64)
+def _class_numbers(
+    classes: Sequence[Any], training: Sequence[Any], source: object
+) -> NDArray[np.int64]:
+    """Return the number of each class, which is its index among the classes to train on."""
+    numbers = {label: number for number, label in enumerate(training)}
+    if new := [label for label in classes if label not in numbers]:
+        raise DataError(f"{source}: class {new[0]!r} is not among those to train on")
+    return np.array([numbers[label] for label in classes], np.int64)
 
 
 def _idx(path: Path, recipe: Recipe) -> Dataset:
     folder = path if path.is_dir() else path.parent
     names = {file.name.removesuffix(".gz"): file for file in sorted(folder.iterdir())}
     first = "train-images-idx3-ubyte"
-    begins = {name.removesuffix(first) for name in names if name.endswith(first)}
+    prefixes = {name.removesuffix(first) for name in names if name.endswith(first)}
     if path.is_file():
-        begins &= {path.name.removesuffix(".gz").removesuffix(first)}
-    if len(begins) != 1:
-        found = f"found several: {', '.join(sorted(begins))}" if begins else "found none"
-        raise DataError(f"{path}: expected IDX files named {first} (.gz) and so on, {found}")
-    (begin,) = begins
+        prefixes &= {path.name.removesuffix(".gz").removesuffix(first)}
+    if len(prefixes) != 1:
+        count = (
+            f"there are several: {', '.join(sorted(prefixes))}" if prefixes else "there are none"
+        )
+        raise DataError(f"{path}: expected IDX files named {first} (.gz) and so on, {count}")
+    (prefix,) = prefixes
 
     def read(part: str) -> Raw | None:
         kinds = ("images-idx3", "labels-idx1")
-        files = [names.get(f"{begin}{part}-{kind}-ubyte") for kind in kinds]
+        files = [names.get(f"{prefix}{part}-{kind}-ubyte") for kind in kinds]
         if files == [None, None]:
             return None
         if None in files:
-            raise DataError(f"{folder}: expected {begin}{part}-images and -labels, found one")
+            raise DataError(f"{folder}: expected {prefix}{part}-images and -labels, one is missing")
         pixels, numbers = (idx.read(file) for file in files if file)
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or numbers.shape != pixels.shape[:1]:
-            given = f"{pixels.dtype} {list(pixels.shape)} and {list(numbers.shape)}"
-            raise DataError(f"{files[0]}: expected uint8 [n, height, width] and [n], found {given}")
+            shapes = f"{pixels.dtype} {list(pixels.shape)} and {list(numbers.shape)}"
+            raise DataError(f"{files[0]}: expected uint8 [n, height, width] and [n], not {shapes}")
         return Raw(pixels[..., np.newaxis], numbers.astype(np.int64))
 
     train = read("train")
     assert train is not None
-    known: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
     if (file := folder / "labels.txt").is_file():
-        known = tuple(line.strip() for line in file.read_text("utf-8", "replace").splitlines())
-    return _arrays(recipe, str(path), train, read("t10k") or read("test"), known)
+        labels = tuple(line.strip() for line in file.read_text("utf-8", "replace").splitlines())
+    return _arrays(recipe, str(path), train, read("t10k") or read("test"), labels)
 
 
 def _arrays(
-    recipe: Recipe, source: str, train: Raw, test: Raw | None, known: Sequence[str]
+    recipe: Recipe, source: str, train: Raw, test: Raw | None, names: Sequence[str]
 ) -> Dataset:
-    """Make a dataset of images with class numbers; class n has the n-th of the known names."""
+    """Build a dataset of images with class numbers; class n has the n-th of the names."""
     raw = {"train": train} | ({"test": test} if test else {})
     digest = hashlib.sha256()
     for pixels, numbers in raw.values():
         digest.update(np.ascontiguousarray(pixels).data)
         digest.update(numbers.astype(np.uint8).data)
-    known = known or (_CLOTHES if digest.hexdigest() == _FASHION else ())
-    values = np.unique(train.numbers).tolist()
-    if known and (max(values) >= len(known) or len(set(known)) < len(known)):
-        raise DataError(f"{source}: expected {max(values) + 1} names of classes, all different")
-    labels = tuple(known[value] if known else str(value) for value in values)
+    names = names or (_FASHION_LABELS if digest.hexdigest() == _FASHION else ())
+    classes = np.unique(train.numbers).tolist()
+    if names and (max(classes) >= len(names) or len(set(names)) < len(names)):
+        raise DataError(f"{source}: expected {max(classes) + 1} names of classes, all different")
+    labels = tuple(names[number] if names else str(number) for number in classes)
     spec = ImageSpec(train.images.shape[-1], recipe.size or max(train.images.shape[1:3]), (), ())
     parts = {
-        part: Split(_scaled(pixels, spec), _numbers(numbers.tolist(), values, f"{source}, {part}"))
+        part: Split(
+            _scaled(pixels, spec), _class_numbers(numbers.tolist(), classes, f"{source}, {part}")
+        )
         for part, (pixels, numbers) in raw.items()
     }
     return _pictures(Path(recipe.data).name, source, labels, parts, digest.hexdigest(), [])
@@ -197,7 +205,7 @@ def _scaled(pixels: NDArray[np.uint8], spec: ImageSpec) -> NDArray[np.uint8]:
 def _pictures(
     name: str, source: str, labels: tuple[str, ...], parts: Parts, sha256: str, notes: list[str]
 ) -> Dataset:
-    """Make a dataset of images: in gray if all are; normalized by the pixels to train on."""
+    """Build a dataset of images: gray if all of them are, normalized by the training pixels."""
     if len(labels) < 2:
         raise DataError(f"{source}: expected at least 2 classes, found {len(labels)}")
     if all((part.inputs == part.inputs[..., :1]).all() for part in parts.values()):
@@ -219,23 +227,24 @@ def _pictures(
     )
     counts = np.bincount(parts["train"].targets, minlength=len(labels))
     if counts.max() > _UNEVEN * counts.min():
-        few, many = int(counts.argmin()), int(counts.argmax())
+        rarest, largest = int(counts.argmin()), int(counts.argmax())
         notes.append(
-            f"classes are uneven: {counts[many]:,} images of {labels[many]!r} to train on, "
-            f"{counts[few]:,} of {labels[few]!r}; --set sampler=balanced draws them equally often"
+            f"classes are uneven: {counts[largest]:,} images of {labels[largest]!r} to train on, "
+            f"{counts[rarest]:,} of {labels[rarest]!r}; "
+            f"--set sampler=balanced draws them equally often"
         )
     for key in ("validation", "test"):
         missing = set(range(len(labels))) - set(parts[key].targets.tolist())
         if missing:
-            found = ", ".join(labels[place] for place in sorted(missing))
-            notes.append(f"classes without an image in the {key} part: {found}")
+            names = ", ".join(labels[number] for number in sorted(missing))
+            notes.append(f"classes without an image in the {key} part: {names}")
     return _dataset(name, source, labels, parts, spec, sha256, notes)
 
 
 def _background(parts: Parts) -> Literal["dark", "any"]:
-    """Say "dark" of light strokes on black, where that turns no image of these around.
+    """Return "dark" for light strokes on black, if none of these images would be inverted then.
 
-    Then `zoo predict` inverts what is dark on light; photos stay as they are.
+    With "dark", `zoo predict` inverts images that are dark on light; photos stay as they are.
     """
     for part in parts.values():
         edge = images.border(part.inputs).mean(axis=(-1, -2))
@@ -245,28 +254,28 @@ def _background(parts: Parts) -> Literal["dark", "any"]:
 
 
 def _split(parts: Parts, source: object) -> Parts:
-    """Return the three parts; those that are not there are taken from the training part."""
+    """Return the three parts; those that are missing are taken from the training part."""
     parts = dict(parts)
     for key in ("test", "validation"):
         if key not in parts:
             inputs, targets = parts["train"]
-            held = _tenth(targets)
-            parts["train"] = Split(inputs[~held], targets[~held])
-            parts[key] = Split(inputs[held], targets[held])
+            held_out = _tenth(targets)
+            parts["train"] = Split(inputs[~held_out], targets[~held_out])
+            parts[key] = Split(inputs[held_out], targets[held_out])
         if not len(parts[key].targets):
             raise DataError(f"{source}: too little data, nothing is left for the {key} part")
     return parts
 
 
 def _tenth(targets: NDArray[Any]) -> NDArray[np.bool_]:
-    """Mark a tenth of the rows of each class: at least one, but not the only one."""
-    held = np.zeros(len(targets), bool)
+    """Return a mask of a tenth of the rows of each class: at least one, but never the only one."""
+    held_out = np.zeros(len(targets), bool)
     classes = targets if targets.dtype == np.int64 else np.zeros(len(targets), np.int64)
     for label in np.unique(classes):
-        # RandomState: its numbers are the same in all versions of NumPy
+        # RandomState draws the same numbers in all versions of NumPy, a Generator does not
         rows = np.random.RandomState(0).permutation(np.flatnonzero(classes == label))
-        held[rows[: max(1, round(len(rows) / 10)) if len(rows) > 1 else 0]] = True
-    return held
+        held_out[rows[: max(1, round(len(rows) / 10)) if len(rows) > 1 else 0]] = True
+    return held_out
 
 
 def _dataset(

@@ -1,4 +1,4 @@
-"""A data set in memory: three fixed splits of one source."""
+"""A dataset in memory: three fixed splits of one source."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zoo.spec import Spec
 
 
 class Split(NamedTuple):
-    """Rows with their answers.
+    """Rows with their targets.
 
     inputs: uint8 [n, height, width, channels], or float32 [n, columns];
     targets: int64 [n] class numbers, or float32 [n] values.
@@ -25,7 +25,7 @@ class Split(NamedTuple):
 class Dataset:
     """Three fixed splits of one source; `labels` is empty in a regression.
 
-    `notes`: what a user should know of it, a line each.
+    `notes`: lines that a user should read before training, such as files that cannot be read.
     """
 
     name: str

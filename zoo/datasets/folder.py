@@ -31,11 +31,11 @@ class ImageFolder(Dataset[tuple[NDArray[np.uint8], int]]):
         root: the folder that holds the class folders.
         size: the side of the square that every image becomes.
         channels: 1 for gray, 3 for RGB.
-        background: "dark" if the model is to see light strokes on a dark ground only.
+        background: "dark" if the model is to see only light strokes on a dark background.
         invert: as in `zoo.images.decode`.
 
     Attributes:
-        labels: the names of the class folders, sorted; a class number is a place in it.
+        labels: the names of the class folders, sorted; a class number is an index of it.
         paths: the files, class by class, sorted in each.
         targets: int64 [n], their class numbers.
         spec: what `zoo.images` decodes to.
@@ -87,7 +87,7 @@ class ImageFolder(Dataset[tuple[NDArray[np.uint8], int]]):
 
 
 class Folder(NamedTuple):
-    """What `read` read.
+    """The images of a folder.
 
     inputs: uint8 [n, size, size, channels]; targets: int64 [n]; labels: the classes' names;
     errors: (path, reason) of each file that could not be read; digests: (path, SHA-256 of its

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from zoo.errors import DataError
 
-_PIECE = 1 << 24
+_CHUNK = 1 << 24
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
 def looks_like_idx(path: str) -> bool:
-    """Say whether the name is that of an IDX file, gzipped or not."""
+    """Return whether the name is that of an IDX file, gzipped or not."""
     name = os.path.basename(path).lower().removesuffix(".gz")
     return ".idx" in name or name.endswith("-ubyte")
 
@@ -63,10 +63,10 @@ def _parse(file: IO[bytes] | gzip.GzipFile, path: Path) -> NDArray[Any]:
         raise DataError(f"{path}: the IDX header is cut short")
     shape = struct.unpack(f">{dimensions}I", header)
     expected = math.prod(shape) * dtype.itemsize
-    data = bytearray()  # in pieces: a header that lies must not reserve what it promises
-    while len(data) <= expected and (piece := file.read(min(_PIECE, expected + 1 - len(data)))):
-        data += piece
+    data = bytearray()  # in chunks: a false header must not reserve as much memory as it promises
+    while len(data) <= expected and (chunk := file.read(min(_CHUNK, expected + 1 - len(data)))):
+        data += chunk
     if len(data) != expected:
-        found = "more" if len(data) > expected else f"{len(data)}"
-        raise DataError(f"{path}: shape {shape} needs {expected} bytes of data, found {found}")
+        actual = "more" if len(data) > expected else f"{len(data)}"
+        raise DataError(f"{path}: shape {shape} needs {expected} bytes of data, found {actual}")
     return np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="))

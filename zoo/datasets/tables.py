@@ -53,7 +53,7 @@ def _load(
     source: str,
     license: str,
 ) -> Dataset:
-    """Every fifth row is for the test, the one before it for validation: 3/5, 1/5, 1/5."""
+    """Load a table; every fifth row is for the test, the one before it for validation."""
     path = FILES / f"{name}.csv"
     features, targets = csv.read(path, columns, target, labels)
     fifth = np.arange(len(targets)) % 5

@@ -1,4 +1,4 @@
-"""Datasets of torchvision, by name; what is not in the cache yet is downloaded to it."""
+"""Datasets of torchvision, by name; those that are not in the cache yet are downloaded to it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from zoo.errors import ZooError, last_line, needs_extra, unknown
 
-#: Name -> torchvision's class, and how it is asked for its training and for its test part.
+#: The arguments of a torchvision class for its training and for its test part.
 _BY_FLAG = ({"train": True}, {"train": False})
 _BY_NAME = ({"split": "train"}, {"split": "test"})
 _EMNIST = ("balanced", "byclass", "bymerge", "digits", "letters", "mnist")
+#: Name -> torchvision's class, and its arguments for both parts.
 _KNOWN: dict[str, tuple[str, tuple[dict[str, Any], dict[str, Any]]]] = {
     "mnist": ("MNIST", _BY_FLAG),
     "fashion-mnist": ("FashionMNIST", _BY_FLAG),
@@ -34,7 +35,7 @@ _KNOWN: dict[str, tuple[str, tuple[dict[str, Any], dict[str, Any]]]] = {
 
 
 class Raw(NamedTuple):
-    """Images with their class numbers, as the source counts: uint8 [n, h, w, 1 or 3], int64 [n]."""
+    """Images, uint8 [n, h, w, 1 or 3], with the source's own class numbers, int64 [n]."""
 
     images: NDArray[np.uint8]
     numbers: NDArray[np.int64]
@@ -46,7 +47,7 @@ def names() -> list[str]:
 
 
 def cache() -> Path:
-    """Return the folder of what was downloaded."""
+    """Return the folder that datasets are downloaded to."""
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(home).expanduser() / "torch-tutorial-zoo"
 
@@ -62,26 +63,26 @@ def read(name: str) -> tuple[Raw, Raw, tuple[str, ...]]:
     kind, parts = _KNOWN[name]
     with needs_extra("train", f"data {name!r}"):
         from torchvision import datasets
-    # Under torchrun several processes would write the same files: there they must be cached.
-    here = {"root": cache(), "download": "TORCHELASTIC_RUN_ID" not in os.environ}
-    found = []
+    # Under torchrun several processes would write the same files: there they have to be cached.
+    options = {"root": cache(), "download": "TORCHELASTIC_RUN_ID" not in os.environ}
+    loaded = []
     try:
         with needs_extra("train", f"data {name!r}"), contextlib.redirect_stdout(sys.stderr):
             for part in parts:
-                found.append(getattr(datasets, kind)(**here, **part))
+                loaded.append(getattr(datasets, kind)(**options, **part))
     except (OSError, RuntimeError) as error:
         reason = last_line(error)
         raise ZooError(
             f"data {name!r} is not in {cache()} and cannot be downloaded ({reason})"
         ) from None
-    train, test = (_raw(part, turned=kind == "EMNIST") for part in found)
-    return train, test, tuple(getattr(found[0], "classes", ()))
+    train, test = (_raw(part, transposed=kind == "EMNIST") for part in loaded)
+    return train, test, tuple(getattr(loaded[0], "classes", ()))
 
 
-def _raw(part: Any, *, turned: bool) -> Raw:
-    """Read a part whole; EMNIST's images lie on their side, mirrored."""
+def _raw(part: Any, *, transposed: bool) -> Raw:
+    """Read all images of a part; those of EMNIST are stored transposed."""
     rows = [(np.asarray(image), int(number)) for image, number in part]
     images = np.stack([image for image, _ in rows])
     images = images[..., np.newaxis] if images.ndim == 3 else images
     numbers = np.array([number for _, number in rows], np.int64)
-    return Raw(images.swapaxes(1, 2) if turned else images, numbers)
+    return Raw(images.swapaxes(1, 2) if transposed else images, numbers)

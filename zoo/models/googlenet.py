@@ -14,7 +14,7 @@ from zoo.recipe import Recipe
 
 
 class InceptionBlock(nn.Module):
-    """Four branches beside each other, joined along the channels: 24 + 16 + 24 + 24 = 88."""
+    """Four parallel branches, concatenated along the channels: 24 + 16 + 24 + 24 = 88."""
 
     def __init__(self, in_channels: int) -> None:
         super().__init__()

@@ -28,7 +28,7 @@ ENTRY = Entry(
     network=Linear,
     dataset="diabetes",
     task="regression",
-    # Full-batch gradient descent until it stands at the least-squares solution.
+    # Gradient descent on all rows at once, until it is at the least-squares solution.
     recipe=Recipe(
         epochs=600,
         batch_size=266,

@@ -11,8 +11,8 @@ from zoo.recipe import Recipe
 class Logistic(nn.Module):
     """p = sigmoid(x w + b), over standardized columns.
 
-    `forward` returns the logit: BCEWithLogitsLoss takes the sigmoid inside, where it cannot
-    overflow, and the ONNX graph takes it at the end.
+    `forward` returns the logit: BCEWithLogitsLoss computes the sigmoid itself, where it
+    cannot overflow, and the ONNX graph computes it at the end.
     """
 
     def __init__(self, columns: int = 30, outputs: int = 1) -> None:

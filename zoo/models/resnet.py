@@ -14,7 +14,7 @@ from zoo.recipe import Recipe
 
 
 class ResidualBlock(nn.Module):
-    """relu(x + conv(relu(conv(x)))): the gradient has a way past both convolutions."""
+    """relu(x + conv(relu(conv(x)))): the gradient also flows past both convolutions."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

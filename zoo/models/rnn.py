@@ -16,8 +16,8 @@ class RNN(nn.Module):
         super().__init__()
         self.hidden_size = 128
         self.rnn = nn.RNN(channels * size, self.hidden_size, batch_first=True)
-        # Keeps a gradient's norm through 28 steps: A. Saxe et al., Exact Solutions to the
-        # Nonlinear Dynamics of Learning in Deep Linear Neural Networks, 2013.
+        # An orthogonal matrix keeps a gradient's norm through 28 steps: A. Saxe et al., Exact
+        # Solutions to the Nonlinear Dynamics of Learning in Deep Linear Neural Networks, 2013.
         nn.init.orthogonal_(self.rnn.get_parameter("weight_hh_l0"))
         self.fc = nn.Linear(self.hidden_size, classes)
 

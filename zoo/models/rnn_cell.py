@@ -1,4 +1,4 @@
-"""The same recurrent network by nn.RNNCell, one row a step. Lesson: RNNCell."""
+"""The same recurrent network with nn.RNNCell, one row at a time. Lesson: RNNCell."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zoo.models import rnn
 
 
 class RNNCell(nn.Module):
-    """nn.RNNCell in an explicit loop; takes RNN's weights and gives the same logits."""
+    """nn.RNNCell in an explicit loop; takes RNN's weights and computes the same logits."""
 
     def __init__(self, channels: int = 1, size: int = 28, classes: int = 10) -> None:
         super().__init__()

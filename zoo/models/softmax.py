@@ -10,7 +10,7 @@ from zoo.recipe import Recipe
 
 
 class Softmax(nn.Module):
-    """784-512-256-128-64-10 with ReLU between; the softmax itself is in the loss."""
+    """784-512-256-128-64-10 with ReLU between; the loss computes the softmax."""
 
     def __init__(self, channels: int = 1, size: int = 28, classes: int = 10) -> None:
         super().__init__()

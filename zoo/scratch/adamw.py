@@ -43,7 +43,7 @@ class AdamW:
         self._steps += 1
         b1, b2 = self.betas
         size = self.lr / (1 - b1**self._steps)
-        spread = (1 - b2**self._steps) ** 0.5
+        correction = (1 - b2**self._steps) ** 0.5
         for parameter, m, v in zip(self.parameters, self._means, self._squares, strict=True):
             if (g := parameter.grad) is None:
                 continue
@@ -54,7 +54,7 @@ class AdamW:
             v *= b2
             v += (1 - b2) * np.square(g)
             divisor = np.sqrt(v)
-            divisor /= spread
+            divisor /= correction
             divisor += self.eps
             np.divide(m, divisor, out=divisor)
             divisor *= size
@@ -68,7 +68,7 @@ class AdamW:
         return state
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Put back what `state_dict` gave."""
+        """Put back what `state_dict` returned."""
         self._steps = int(state["step"])
         for number, (m, v) in enumerate(zip(self._means, self._squares, strict=True)):
             m[...], v[...] = state[f"{number}.mean"], state[f"{number}.square"]

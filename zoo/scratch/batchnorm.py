@@ -6,7 +6,7 @@
 
 Backward, all sums over one channel: dgamma = sum dy z, dbeta = sum dy. An x_k moves its own z_k
 directly, and every z_l through m and v: dz_l/dx_k = r (1[k = l] - 1/M - z_k z_l / M). With
-dz = gamma dy that makes
+dz = gamma dy this gives
 
     dx = gamma r (dy - dbeta / M - z dgamma / M)
 
@@ -31,7 +31,7 @@ from zoo.scratch.windows import batch_first, batch_last
 class BatchNorm2d(Layer):
     """As `torch.nn.BatchNorm2d`: [N, C, H, W] to the same shape.
 
-    momentum None: the running statistics are the plain mean over all batches so far.
+    momentum None: the running statistics are the mean over all batches so far.
 
     Raises:
         DataError: also, in training, for a single number per channel: it has no variance.
@@ -71,9 +71,9 @@ class BatchNorm2d(Layer):
         if size < 2:
             raise DataError(f"{self}: expected more than one number per channel in training")
         self.num_batches_tracked += 1
-        share = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
-        self.running_mean += share * (m - self.running_mean)
-        self.running_var += share * (v * (size / (size - 1)) - self.running_var)
+        fraction = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean += fraction * (m - self.running_mean)
+        self.running_var += fraction * (v * (size / (size - 1)) - self.running_var)
 
     def _backward(self, dy: Array, z: Array, r: Array, training: bool) -> Array:
         last = batch_last(dy)

@@ -14,7 +14,8 @@ from zoo.scratch.layer import Array, Layer, expect
 from zoo.scratch.networks import make
 from zoo.spec import ImageSpec, Spec, Task
 
-_BATCH = 100  # what the layers keep for backward stays small
+#: Rows at once: what the layers keep for backward stays small.
+_BATCH = 100
 
 
 def build(
@@ -23,7 +24,7 @@ def build(
     """Build a network in eval mode, with the weights of its bundle.
 
     It takes normalized float32 images [batch, channels, height, width] (or standardized features
-    [batch, columns]), as that of `zoo.load`; `Pipeline` puts the normalizing around it.
+    [batch, columns]), as that of `zoo.load`; `Pipeline` normalizes them first.
 
     Args:
         name: a model's name, the path of a bundle, or a bundle that is open.
@@ -60,9 +61,9 @@ class Pipeline:
 
     def __init__(self, network: Layer, spec: Spec, task: Task) -> None:
         self.network, self.spec, self.task = network, spec, task
-        unit, shape = (255.0, (1, -1, 1, 1)) if isinstance(spec, ImageSpec) else (1.0, (1, -1))
+        shape = (1, -1, 1, 1) if isinstance(spec, ImageSpec) else (1, -1)
         self.shift, self.scale = (
-            (np.array(values) * unit).astype(np.float32).reshape(shape)
+            (np.array(values) * spec.unit).astype(np.float32).reshape(shape)
             for values in (spec.mean, spec.std)
         )
 
@@ -89,7 +90,7 @@ class Pipeline:
             DataError: another shape or dtype than the card's.
         """
         starts = range(0, max(len(inputs), 1), _BATCH)
-        parts = [self.network(self.normalize(inputs[at : at + _BATCH])) for at in starts]
+        parts = [self.network(self.normalize(inputs[i : i + _BATCH])) for i in starts]
         y = np.concatenate(parts)
         if self.task == "regression":
             return (y,)

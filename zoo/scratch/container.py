@@ -21,7 +21,7 @@ from zoo.scratch.layer import Array, Layer, Module, expect
 
 
 class _Container(Layer):
-    """Layers named "0", "1", ... in the state or, given by keyword, as the keyword says."""
+    """Layers whose names in the state are "0", "1", ... or their keywords."""
 
     def __init__(self, *layers: Layer, **named: Layer) -> None:
         self.layers = {str(number): layer for number, layer in enumerate(layers)} | named
@@ -47,7 +47,7 @@ class Sequential(_Container):
     def _accumulate(self, dy: Array) -> None:
         layers = list(self.layers.values())
         while layers and not any(True for _ in layers[0].parameters()):
-            del layers[0]  # nothing to learn there
+            del layers[0]  # it has no parameters
         for layer in reversed(layers[1:]):
             dy = layer.backward(dy)
         if layers:
@@ -87,7 +87,9 @@ class Concat(_Container):
             y = np.concatenate(parts, axis=self.dim)
         except ValueError:
             shapes = ", ".join(str(list(part.shape)) for part in parts)
-            message = f"expected branches equal but in dimension {self.dim}, given {shapes}"
+            message = (
+                f"expected branches of equal shape except in dimension {self.dim}, given {shapes}"
+            )
             raise DataError(f"{self}: {message}") from None
         return y, tuple(accumulate(part.shape[self.dim] for part in parts))
 

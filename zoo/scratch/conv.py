@@ -1,4 +1,4 @@
-"""Conv2d: one small linear layer, applied at every place of the image. Lesson: basic CNN.
+"""Conv2d: one small linear layer, applied at every position of the image. Lesson: basic CNN.
 
     y[n,o,p,q] = b[o] + sum_{c,i,j} W[o,c,i,j] x[n, c, p s + i, q s + j]       (x is padded first)
 
@@ -11,7 +11,7 @@ As one matrix product (im2col): write what each window holds as a column,
 
 then backward is that of a linear layer, and the columns are added back where they came from:
 
-    dW = dY X^T,   db = sum of dY over places and images,   dX = W^T dY
+    dW = dY X^T,   db = sum of dY over positions and images,   dX = W^T dY
     dx[n, c, p s + i, q s + j] += dX[(c,i,j), (p,q,n)]        (col2im: windows overlap, so they add)
 
 Source: Y. LeCun et al., Gradient-based learning applied to document recognition, 1998.
@@ -42,7 +42,7 @@ class Conv2d(Layer):
     ) -> None:  # fmt: skip
         self.windows = Windows(kernel_size, stride, padding)
         kernel = self.windows.kernel
-        self._rooms: dict[str, Array] = {}
+        self._workspaces: dict[str, Array] = {}
         fan_in = in_channels * kernel[0] * kernel[1]
         self.weight = uniform((out_channels, in_channels, *kernel), fan_in, how)
         self.bias = uniform((out_channels,), fan_in, how) if bias else None
@@ -52,18 +52,18 @@ class Conv2d(Layer):
         expect(self, x, w.dtype, "batch", w.shape[1], "height", "width")
         padded = self.windows.pad(self, x)  # [C, H, W, N]
         views = sliding_window_view(padded, self.windows.kernel, axis=(1, 2))[:, ::sh, ::sw]
-        places = views.shape[1:4]  # OH, OW, N
-        columns = self._room("X", (w[0].size, views[0, ..., 0, 0].size), x.dtype)
-        columns.reshape(*w.shape[1:], *places)[...] = views.transpose(0, 4, 5, 1, 2, 3)  # im2col
+        positions = views.shape[1:4]  # OH, OW, N
+        columns = self._workspace("X", (w[0].size, views[0, ..., 0, 0].size), x.dtype)
+        columns.reshape(*w.shape[1:], *positions)[...] = views.transpose(0, 4, 5, 1, 2, 3)  # im2col
         y = w.reshape(len(w), -1) @ columns
         if self.bias is not None:
             y += self.bias.data[:, np.newaxis]
-        return batch_first(y.reshape(len(w), *places)), (columns, padded.shape)
+        return batch_first(y.reshape(len(w), *positions)), (columns, padded.shape)
 
     def _backward(self, dy: Array, columns: Array, padded: tuple[int, ...]) -> Array:
-        places, w = self._accumulate(dy, columns, padded), self.weight.data
-        dcolumns = self._room("dX", columns.shape, dy.dtype)
-        np.matmul(w.reshape(len(w), -1).T, places, out=dcolumns)
+        positions, w = self._accumulate(dy, columns, padded), self.weight.data
+        dcolumns = self._workspace("dX", columns.shape, dy.dtype)
+        np.matmul(w.reshape(len(w), -1).T, positions, out=dcolumns)
         pixels = dcolumns.reshape(w.shape[1], w[0, 0].size, *dy.shape[2:], len(dy)).swapaxes(0, 1)
         dx = np.zeros(padded, dy.dtype)
         for part, pixel in zip(self.windows.parts(dx), pixels, strict=True):  # col2im
@@ -72,18 +72,21 @@ class Conv2d(Layer):
 
     def _accumulate(self, dy: Array, columns: Array, padded: tuple[int, ...]) -> Array:
         """Add dW and db; return dY [O, OH OW N]."""
-        places = batch_last(dy).reshape(dy.shape[1], columns.shape[1])
-        # X dY^T and not dY X^T: BLAS shares the longer side out among its threads.
-        dw = np.ascontiguousarray((columns @ places.T).T)
+        positions = batch_last(dy).reshape(dy.shape[1], columns.shape[1])
+        # X dY^T and not dY X^T: BLAS divides the longer side among its threads.
+        dw = np.ascontiguousarray((columns @ positions.T).T)
         self.weight.add(dw.reshape(self.weight.data.shape))
         if self.bias is not None:
-            self.bias.add(places.sum(axis=1))
-        return places
+            self.bias.add(positions.sum(axis=1))
+        return positions
 
-    def _room(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-        """In training, use memory again: to get it from the system costs more than to fill it."""
-        room = self._rooms.get(name)
-        if room is None or room.shape != shape or room.dtype != dtype:
-            room = np.empty(shape, dtype)
-            self._rooms = self._rooms | {name: room} if self.training else {}
-        return room
+    def _workspace(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+        """Return an array without content; in training the same one at each step.
+
+        To get as much memory from the system takes longer than to fill it.
+        """
+        array = self._workspaces.get(name)
+        if array is None or array.shape != shape or array.dtype != dtype:
+            array = np.empty(shape, dtype)
+            self._workspaces = self._workspaces | {name: array} if self.training else {}
+        return array

@@ -1,6 +1,6 @@
 """Dropout: in training each number is dropped with probability p, the others make up for it.
 
-    m = 0 with probability p, else 1 / (1 - p)      drawn anew at each forward, so that E[m] = 1
+    m = 0 with probability p, else 1 / (1 - p)      drawn at each forward, so that E[m] = 1
     y = m x,    dx = m dy                           x, m, y, dy, dx of one shape
     in eval mode y = x
 

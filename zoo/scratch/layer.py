@@ -23,7 +23,7 @@ Array = NDArray[Any]
 
 
 class How(TypedDict, total=False):
-    """What every layer with weights takes: where they are drawn from, and float32 or float64."""
+    """Options of every layer with weights: their random generator, and float32 or float64."""
 
     rng: np.random.Generator
     dtype: DTypeLike
@@ -37,7 +37,7 @@ class Parameter:
         self.grad: Array | None = None
 
     def add(self, gradient: Array) -> None:
-        """Add to the gradient; the first one given becomes it, so hand over a fresh array."""
+        """Add to the gradient; the first array becomes it, without a copy."""
         if self.grad is None:
             self.grad = gradient
         else:
@@ -118,7 +118,7 @@ class Module:
         return y
 
     def _recall(self, dy: Array | None) -> tuple[Any, ...]:
-        """Check dy; give what forward kept and forget it, so that its memory is free again."""
+        """Check dy; return what forward kept, and free it: it is needed once."""
         if self._kept is None:
             raise ZooError(f"{self}.backward: expected a forward pass before each backward pass")
         dtype, shape, what = self._kept
@@ -163,23 +163,27 @@ class Layer(Module):
 
 
 def expect(who: object, x: Any, dtype: DTypeLike, *shape: int | str) -> None:
-    """Check an array. "float" and "integer" stand for any such dtype, a name for any size.
+    """Check an array's dtype and shape; without a shape, any is accepted.
 
-    Without a shape, any is right.
+    Args:
+        who: named in the error.
+        x: the array.
+        dtype: "float" and "integer" stand for any dtype of that kind.
+        shape: sizes; a name stands for any size.
 
     Raises:
-        DataError: says what was given and what was expected.
+        DataError: what was given and what was expected.
     """
     if not isinstance(x, np.ndarray):
         raise DataError(f"{who}: expected a NumPy array, given {type(x).__name__}")
     kinds = {"float": "f", "integer": "iu"}.get(str(dtype))
-    right = x.dtype.kind in kinds if kinds else x.dtype == dtype
+    fits = x.dtype.kind in kinds if kinds else x.dtype == dtype
     shape = shape or x.shape
-    sizes = zip(shape, x.shape, strict=False)
-    if not right or x.ndim != len(shape) or any(s not in (n, str(s)) for s, n in sizes):
+    pairs = zip(shape, x.shape, strict=False)
+    if not fits or x.ndim != len(shape) or any(size not in (n, str(size)) for size, n in pairs):
         kind = dtype if kinds else np.dtype(dtype)
-        wanted, given = (", ".join(map(str, each)) for each in (shape, x.shape))
-        raise DataError(f"{who}: expected {kind} [{wanted}], given {x.dtype} [{given}]")
+        expected, given = (", ".join(map(str, sizes)) for sizes in (shape, x.shape))
+        raise DataError(f"{who}: expected {kind} [{expected}], given {x.dtype} [{given}]")
 
 
 def uniform(shape: tuple[int, ...], fan_in: int, how: How) -> Parameter:

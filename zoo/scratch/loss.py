@@ -27,7 +27,7 @@ from zoo.scratch.layer import Array, expect
 
 
 class Loss:
-    """What all losses share; each writes its sum and the gradient of the sum, without 1/K.
+    """The base of all losses; each computes its sum and the gradient of the sum, without 1/K.
 
     Raises:
         UsageError: a reduction that is neither "mean" nor "sum".

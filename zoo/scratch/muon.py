@@ -1,4 +1,4 @@
-"""Muon: each matrix takes a step in which all directions are equally long.
+"""Muon: each matrix takes a step that is equally long in all directions.
 
     m <- momentum m + (1 - momentum) g          mean of the gradients
     u  = momentum m + (1 - momentum) g          Nesterov: one step ahead
@@ -61,14 +61,14 @@ class Muon:
         return {f"{number}.mean": m for number, m in enumerate(self._means)}
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Put back what `state_dict` gave."""
+        """Put back what `state_dict` returned."""
         for number, m in enumerate(self._means):
             m[...] = state[f"{number}.mean"]
 
 
 def _orthogonal(x: Array) -> Array:
-    """Bring the singular values of a matrix near 1."""
-    if x.shape[0] > x.shape[1]:  # the smaller of both products
+    """Return a matrix with the same singular vectors and singular values near 1."""
+    if x.shape[0] > x.shape[1]:  # the smaller of the two products x x^T and x^T x
         return _orthogonal(x.T).T
     x = x / max(float(np.linalg.norm(x)), 1e-7)
     for _ in range(_ITERATIONS):

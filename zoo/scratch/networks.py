@@ -1,7 +1,7 @@
-"""The zoo's eight networks from layers by hand; shapes and sources stand in `zoo/models/`.
+"""The zoo's eight networks from layers by hand; for shapes and sources see `zoo/models/`.
 
-The names in their states are those of the torch models. Where a torch model says F.relu, here
-stands a layer, which keeps what backward needs.
+The names in their states are those of the torch models. Where a torch model calls F.relu, these
+have a layer, which keeps what backward needs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from zoo.spec import ImageSpec, Spec, Task
 
 
 class _Block(Layer):
-    """Layers under the names of the torch model, wired up in `body`."""
+    """Layers under the names of the torch model, connected in `body`."""
 
     body: Layer
 
@@ -56,12 +56,12 @@ class _Residual(_Block):
     def __init__(self, channels: int, **how: Unpack[How]) -> None:
         self.conv1 = Conv2d(channels, channels, 3, padding=1, **how)
         self.conv2 = Conv2d(channels, channels, 3, padding=1, **how)
-        past = Sequential(self.conv1, ReLU(), self.conv2)
-        self.body = Sequential(Add(Identity(), past), ReLU())
+        residual = Sequential(self.conv1, ReLU(), self.conv2)
+        self.body = Sequential(Add(Identity(), residual), ReLU())
 
 
 class _Rows(Layer):
-    """An image read row by row, its last hidden state classified."""
+    """A network that reads an image row by row and classifies the last hidden state."""
 
     def __init__(self, channels: int, size: int, classes: int, **how: Unpack[How]) -> None:
         self.image, self.width = (channels, size, size), channels * size
@@ -107,8 +107,8 @@ class _ByCell(_Rows):
 
     def _backward(self, dy: Array, rows: Array, states: list[Array]) -> Array:
         dh, dx = self.fc.backward(dy), np.empty_like(rows)
-        for at in range(len(rows) - 1, -1, -1):
-            dx[at], dh = self.cell.step_backward(dh, rows[at], states[at], states[at + 1])
+        for t in range(len(rows) - 1, -1, -1):
+            dx[t], dh = self.cell.step_backward(dh, rows[t], states[t], states[t + 1])
         return self._images(dx)
 
 
@@ -129,7 +129,7 @@ def _cnn(channels: int, size: int, classes: int, **how: Unpack[How]) -> Layer:
     return Sequential(
         conv1=Conv2d(channels, 10, 5, **how), pool1=MaxPool2d(2), relu1=ReLU(),
         conv2=Conv2d(10, 20, 5, **how), pool2=MaxPool2d(2), relu2=ReLU(),
-        flatten=Flatten(), fc=Linear(20 * _places(size), classes, **how),
+        flatten=Flatten(), fc=Linear(20 * _positions(size), classes, **how),
     )  # fmt: skip
 
 
@@ -139,7 +139,7 @@ def _googlenet(channels: int, size: int, classes: int, **how: Unpack[How]) -> La
         incep1=_Inception(10, **how),
         conv2=Conv2d(88, 20, 5, **how), pool2=MaxPool2d(2), relu2=ReLU(),
         incep2=_Inception(20, **how),
-        flatten=Flatten(), fc=Linear(88 * _places(size), classes, **how),
+        flatten=Flatten(), fc=Linear(88 * _positions(size), classes, **how),
     )  # fmt: skip
 
 
@@ -149,12 +149,12 @@ def _resnet(channels: int, size: int, classes: int, **how: Unpack[How]) -> Layer
         block1=_Residual(16, **how),
         conv2=Conv2d(16, 32, 5, **how), relu2=ReLU(), pool2=MaxPool2d(2),
         block2=_Residual(32, **how),
-        flatten=Flatten(), fc=Linear(32 * _places(size), classes, **how),
+        flatten=Flatten(), fc=Linear(32 * _positions(size), classes, **how),
     )  # fmt: skip
 
 
-def _places(size: int) -> int:
-    """Count what two valid 5x5 convolutions and two poolings leave: 28 -> 24 -> 12 -> 8 -> 4."""
+def _positions(size: int) -> int:
+    """Return how many pixels two 5x5 convolutions and poolings leave: 28 -> 24 -> 12 -> 8 -> 4."""
     return int((((size - 4) // 2 - 4) // 2) ** 2)
 
 
@@ -165,9 +165,12 @@ _NETWORKS: dict[str, Callable[..., Layer]] = {
 
 
 def make(name: str, spec: Spec, task: Task, classes: int, **how: Unpack[How]) -> Layer:
-    """Make an untrained network for inputs of this kind, as `zoo.Entry.build` does.
+    """Build a network with fresh weights for these inputs, as `zoo.Entry.build` does.
 
     Args:
+        name: a model of the zoo.
+        spec: the kind and shape of its inputs.
+        task: decides how many outputs a model of tables has.
         classes: how many there are; 0 in a regression.
         how: `rng`, a NumPy generator for the initial weights; `dtype`, float32 or float64.
 

@@ -48,14 +48,14 @@ class MaxPool2d(_Pool):
 
     def _backward(self, dy: Array, padded: Array, y: Array) -> Array:
         dy, dx = batch_last(dy), np.zeros_like(padded)
-        free = np.ones(y.shape, bool)  # windows whose maximum is not found yet
+        free = np.ones(y.shape, bool)  # windows without a maximum so far
         pairs = list(zip(self.windows.parts(padded), self.windows.parts(dx), strict=True))
         for part, gradient in pairs:
             hit = part == y
             hit &= free
             free ^= hit
             if self.windows.apart:
-                np.multiply(dy, hit, out=gradient)  # the only one who writes there
+                np.multiply(dy, hit, out=gradient)  # no other window writes there
             else:
                 gradient += dy * hit
         if free.any():  # NaN equals nothing: the last one gets the gradient, as in torch
@@ -78,12 +78,12 @@ class AvgPool2d(_Pool):
         count_include_pad: bool = True,
     ) -> None:  # fmt: skip
         super().__init__(kernel_size, stride, padding)
-        self.border = float(count_include_pad)  # what a pixel of padding counts
+        self.border = float(count_include_pad)  # what a padding pixel counts as
 
     def _forward(self, x: Array) -> tuple[Array, tuple[Any, ...]]:
         padded = self.windows.pad(self, x)
         ones = np.ones((1, 1, *x.shape[2:]), x.dtype)
-        y, count = (self._sum(each) for each in (padded, self.windows.pad(self, ones, self.border)))
+        y, count = self._sum(padded), self._sum(self.windows.pad(self, ones, self.border))
         y /= count
         return batch_first(y), (padded.shape, count)
 
@@ -95,7 +95,7 @@ class AvgPool2d(_Pool):
         return total
 
     def _backward(self, dy: Array, padded: tuple[int, ...], count: Array) -> Array:
-        share, dx = batch_last(dy) / count, np.zeros(padded, dy.dtype)
+        mean, dx = batch_last(dy) / count, np.zeros(padded, dy.dtype)
         for gradient in self.windows.parts(dx):
-            gradient += share
+            gradient += mean
         return self.windows.crop(dx)

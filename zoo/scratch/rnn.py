@@ -50,7 +50,7 @@ class _Recurrent(Module):
         return z
 
     def _step(self, z: Array, before: Array) -> None:
-        """Turn z, so far the part of the inputs, into h."""
+        """Turn z, which so far has the terms of the inputs, into h, in place."""
         z += before @ self._weights[1].T
         if self.nonlinearity == "tanh":
             np.tanh(z, out=z)
@@ -87,7 +87,7 @@ class RNNCell(_Recurrent):
         super().__init__((input_size, hidden_size), bias, nonlinearity, "", how)
 
     def __call__(self, x: Array, h: Array | None = None) -> Array:
-        """Make one step from h; from zeros, if it is not given."""
+        """Take one step from h (None: zeros)."""
         w = self._weights[1]
         h = np.zeros((len(x), len(w)), w.dtype) if h is None else h
         after = self.step(x, h)
@@ -131,7 +131,7 @@ class RNN(_Recurrent):
         self.batch_first = batch_first
 
     def __call__(self, x: Array, h0: Array | None = None) -> tuple[Array, Array]:
-        """Run over all steps from h0 [1, N, hidden]; from zeros, if it is not given."""
+        """Run over all steps from h0 [1, N, hidden] (None: zeros)."""
         w_ih, w_hh = self._weights
         order = ("batch", "steps") if self.batch_first else ("steps", "batch")
         expect(self, x, w_ih.dtype, *order, w_ih.shape[1])
@@ -150,12 +150,14 @@ class RNN(_Recurrent):
         x, states = self._recall(dy)
         w_ih, w_hh = self._weights
         dz = np.zeros_like(states[1:]) if dy is None else self._turn(dy).copy()  # first dy_t
-        back = np.zeros_like(states[0]) if dh is None else dh[0]  # what h_t gets through z_{t+1}
+        back = (
+            np.zeros_like(states[0]) if dh is None else dh[0]
+        )  # the gradient of h_t through z_{t+1}
         expect(f"{self}.backward (hidden state)", back, x.dtype, *states.shape[1:])
-        for at in range(len(x) - 1, -1, -1):
-            dz[at] += back
-            dz[at] *= self._slope(states[at + 1])
-            back = dz[at] @ w_hh
+        for t in range(len(x) - 1, -1, -1):
+            dz[t] += back
+            dz[t] *= self._slope(states[t + 1])
+            back = dz[t] @ w_hh
         rows = dz.reshape(-1, len(w_hh))
         self._add(rows, x.reshape(-1, x.shape[2]), states[:-1].reshape(rows.shape))
         return self._turn(dz @ w_ih), back[np.newaxis]

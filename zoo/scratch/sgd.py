@@ -33,7 +33,7 @@ class SGD:
             raise UsageError("SGD: expected at least one parameter, given none")
         for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
             if not value >= 0:
-                raise UsageError(f"SGD: expected {name} from 0 on, given {value}")
+                raise UsageError(f"SGD: expected {name} of at least 0, given {value}")
         if nesterov and (momentum == 0 or dampening != 0):
             raise UsageError("SGD: nesterov needs a momentum above 0 and no dampening")
         self.lr, self.momentum, self.dampening = lr, momentum, dampening
@@ -68,7 +68,7 @@ class SGD:
         return {f"{number}.velocity": v for number, v in velocities if v is not None}
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Put back what `state_dict` gave."""
+        """Put back what `state_dict` returned."""
         for number in range(len(self._velocities)):
             v = state.get(f"{number}.velocity")
             self._velocities[number] = None if v is None else v.copy()

@@ -3,9 +3,9 @@
     OH = floor((H + 2 padding - kernel) / stride) + 1, and the same for OW
 
 Outside, images are [N, C, H, W] as in torch. Inside, the memory is ordered [C, H, W, N], batch
-last: then what one pixel of the kernel meets, at all places and in all images, is a few long runs
-of memory, and every NumPy call works on runs of N numbers or more. What a layer returns is a view
-of such memory in torch's shape; elementwise layers keep the order, so nothing is copied between.
+last: then what one pixel of the kernel meets, at all positions and in all images, is in a few long
+runs of memory, and every NumPy call works on runs of N numbers or more. What a layer returns is a
+view of such memory in torch's shape; elementwise layers keep the order, so nothing is copied.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Windows:
         (n, c, h, w), (kh, kw), (ph, pw) = x.shape, self.kernel, self.padding
         if h + 2 * ph < kh or w + 2 * pw < kw:
             least = f"{kh - 2 * ph} x {kw - 2 * pw}"
-            raise DataError(f"{who}: expected images from {least} on, given {h} x {w}")
+            raise DataError(f"{who}: expected images of at least {least}, given {h} x {w}")
         if ph == pw == 0:
             return batch_last(x)
         padded = np.full((c, h + 2 * ph, w + 2 * pw, n), value, x.dtype)

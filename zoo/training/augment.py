@@ -15,22 +15,26 @@ from torch.nn import functional as F
 
 from zoo.recipe import Recipe
 
-_NODES = 6  # the elastic field is drawn on 6 x 6 nodes and spread by Gaussians
+#: The elastic field is drawn on 6 x 6 nodes and interpolated by Gaussians, so it is smooth.
+_NODES = 6
 
 
 def augments(recipe: Recipe) -> bool:
-    """Say whether the recipe asks for any augmentation."""
+    """Return whether the recipe has any augmentation."""
     return any((recipe.rotate, recipe.translate, recipe.scale, recipe.shear, recipe.elastic))
 
 
 def augment(images: Tensor, recipe: Recipe) -> Tensor:
-    """Deform each image in its own way; what comes in from outside the image is 0.
+    """Deform each image in its own way; pixels from outside an image are 0.
 
     Draws from torch's global generator of the images' device.
 
     Args:
-        images: float32 [N, C, H, W], channels last in memory (as is what comes back).
+        images: float32 [N, C, H, W], channels last in memory.
         recipe: its rotate, translate, scale, shear and elastic.
+
+    Returns:
+        Like `images`.
     """
     n, _, height, width = images.shape
     draw = torch.rand(6, n, device=images.device) * 2 - 1
@@ -39,7 +43,7 @@ def augment(images: Tensor, recipe: Recipe) -> Tensor:
     scale_x, scale_y = 1 + draw[2] * recipe.scale, 1 + draw[3] * recipe.scale
     move_x, move_y = draw[4] * recipe.translate * 2 / width, draw[5] * recipe.translate * 2 / height
     cos, sin = torch.cos(angle), torch.sin(angle)
-    # rotation @ shear @ scale, then the move
+    # rotation @ shear @ scale, then the translation: [N, 2, 3] for the grid, whose sides are 2 long
     rows = [
         scale_x * cos, scale_y * (shear * cos - sin), move_x,
         scale_x * sin, scale_y * (shear * sin + cos), move_y,
@@ -48,14 +52,16 @@ def augment(images: Tensor, recipe: Recipe) -> Tensor:
     grid = F.affine_grid(theta, [n, 1, height, width], align_corners=False)  # [N, H, W, 2]
     if recipe.elastic:
         noise = torch.randn(n, 2, _NODES, _NODES, device=images.device)
-        spread_y, spread_x = _spread(height, images.device), _spread(width, images.device)
-        field = spread_y @ noise @ spread_x.T * (recipe.elastic * 2 / width)  # [N, 2, H, W]
+        rows_of_field = _spread(height, images.device)
+        field = (
+            rows_of_field @ noise @ _spread(width, images.device).T * (recipe.elastic * 2 / width)
+        )  # [N, 2, H, W]
         grid = grid + field.permute(0, 2, 3, 1)
     options: dict[str, Any] = {"mode": "bilinear", "padding_mode": "zeros", "align_corners": False}
     deformed = F.grid_sample(images, grid, **options)
     # Channels last in memory, as the images came: up to a third less time for a step on a CPU.
-    last = deformed.permute(0, 2, 3, 1).flatten(1).view(n, height, width, -1)
-    return last.permute(0, 3, 1, 2)
+    channels_last = deformed.permute(0, 2, 3, 1).flatten(1).view(n, height, width, -1)
+    return channels_last.permute(0, 3, 1, 2)
 
 
 def _spread(size: int, device: torch.device) -> Tensor:

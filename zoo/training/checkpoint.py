@@ -1,9 +1,9 @@
-"""The checkpoint: everything a training needs to go on as if it had never stopped.
+"""The checkpoint: everything that a training needs to be resumed as if it had never stopped.
 
 One safetensors file; the tensors are named `network.*`, `average.*`, `best.*` and
 `optimizer.<which>.<parameter>.<name>`, the rest is one JSON text in the header, with the SHA-256
-of the whole file. Nothing is pickled. The checkpoint before it is kept: whenever a training is
-killed, and whatever one file has suffered, there is a whole one.
+of the file. Nothing is pickled. The checkpoint before it is kept: whenever a training is killed,
+and whatever happens to one file, there is a complete one.
 """
 
 from __future__ import annotations
@@ -11,12 +11,10 @@ from __future__ import annotations
 import hashlib
 import struct
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import safetensors.torch
-import torch
 from msgspec import Struct
 from torch import Tensor
 
@@ -28,10 +26,17 @@ from zoo.training import distributed
 
 NAME, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 _NEW = "checkpoint.new.safetensors"
-#: Where the header has the state and the digest; the number is the format's.
+#: The header's keys of the state and of the digest; the number is the format's.
 _KEY, _DIGEST = "zoo.checkpoint.4", "sha256"
-#: Stands where the digest goes while it is computed.
+#: Stands in the digest's place while it is computed: the digest is of a file that holds it.
 _BLANK = b"0" * 64
+
+
+#: The identity of the file that this process wrote last.
+_last_written: tuple[int, ...] = ()
+
+#: Group (network, average, best, optimizer) -> name -> tensor.
+Tensors = dict[str, dict[str, Tensor]]
 
 
 class Progress(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -39,34 +44,35 @@ class Progress(Struct, kw_only=True, forbid_unknown_fields=True):
 
     model: str
     recipe: Recipe
-    #: The SHA-256 of its teacher's weights; "" without one.
+    #: The SHA-256 of the teacher's weights; "" without a teacher.
     teacher: str = ""
-    #: The SHA-256 of the data.
+    #: The SHA-256 of the data; "" before they are loaded.
     data: str = ""
-    #: Optimizer steps done, in all.
+    #: Optimizer steps taken since the training began.
     step: int = 0
-    #: Of the current epoch so far: the sum of the batch losses, and the training seconds.
+    #: Of the current epoch so far: the sum of the batches' losses, and the seconds of training.
     loss_sum: float = 0.0
     seconds: float = 0.0
     history: list[EpochLog] = []  # msgspec copies it for each instance
-    #: The best validation metrics so far, and their epoch.
+    #: The validation metrics of the epoch whose weights are kept, so far, and its number from 1.
     best: dict[str, float] | None = None
     best_epoch: int = 0
 
 
-def save(run: Path, progress: Progress, tensors: dict[str, dict[str, Tensor]]) -> None:
-    """Write the checkpoint, whole or not at all, and keep the one before.
+def save(run: Path, progress: Progress, tensors: Tensors) -> None:
+    """Write the checkpoint, complete or not at all, and keep the one before.
 
-    A kill between any two steps leaves a whole checkpoint under one of the two names.
+    A kill between any two steps leaves a complete checkpoint under one of the two names.
 
     Args:
         run: the folder.
         progress: where the training stands.
-        tensors: group -> name -> tensor.
+        tensors: group -> name -> tensor, on any device.
 
     Raises:
-        OSError: no space, no permission; what was there before is untouched.
+        OSError: no space, no permission; the files from before are untouched.
     """
+    global _last_written
     flat = {
         f"{group}.{name}": tensor.detach().to("cpu").contiguous()
         for group, named in tensors.items()
@@ -76,30 +82,47 @@ def save(run: Path, progress: Progress, tensors: dict[str, dict[str, Tensor]]) -
     data = safetensors.torch.save(flat, {_KEY: text, _DIGEST: _BLANK.decode()})
     digest = hashlib.sha256(data).hexdigest()
     write_atomic(run / _NEW, data.replace(_BLANK, digest.encode(), 1))  # the header comes first
-    try:
-        _read(run / NAME, Plan(progress.model, progress.recipe))
-    except ZooError:
-        pass  # only a whole one may take the place of the one before
-    else:
+    if _is_complete(run / NAME, Plan(progress.model, progress.recipe)):
         (run / NAME).replace(run / PREVIOUS)
     (run / _NEW).replace(run / NAME)
+    _last_written = _identity(run / NAME)
+
+
+def _is_complete(path: Path, plan: Plan) -> bool:
+    """Whether a checkpoint may take the place of the one before it.
+
+    To read and hash it takes as long as to write one, so that is done once in a process: the file
+    that this process wrote, and that nobody has touched since, is complete.
+    """
+    try:
+        if _last_written == _identity(path):
+            return True
+        _read(path, plan)
+    except (OSError, ZooError):
+        return False
+    return True
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def exists(run: Path) -> bool:
-    """Say whether a folder has a checkpoint, whole or not."""
+    """Return whether a folder has a checkpoint, complete or not."""
     return (run / NAME).exists() or (run / PREVIOUS).exists()
 
 
-def load(run: Path, plan: Plan | None = None) -> tuple[Progress, dict[str, dict[str, Tensor]]]:
-    """Read what `save` wrote last; if that is not whole, say so and read the one before.
+def load(run: Path, plan: Plan | None = None) -> tuple[Progress, Tensors]:
+    """Read what `save` wrote last; if it is damaged, print that and read the one before.
 
     Args:
         run: the folder.
-        plan: what the checkpoint must be of, if that is known.
+        plan: the model and recipe of the training; None: any.
 
     Raises:
         UsageError: the folder has no checkpoint.
-        ZooError: none is whole: torn, changed, not the zoo's, or of another training.
+        ZooError: both are torn, changed, of another program, or of another training.
     """
     if not exists(run):
         raise UsageError(f"{run}: nothing to resume, {NAME} is missing")
@@ -111,8 +134,8 @@ def load(run: Path, plan: Plan | None = None) -> tuple[Progress, dict[str, dict[
             problems.append(str(error))
             continue
         if problems and distributed.first():
-            print(f"zoo: {problems[0]}; going on from {path.name}", file=sys.stderr)
-        tensors: dict[str, dict[str, Tensor]] = {}
+            print(f"zoo: {problems[0]}; resuming from {path.name}", file=sys.stderr)
+        tensors: Tensors = {}
         for key, tensor in safetensors.torch.load(data).items():
             group, _, name = key.partition(".")
             tensors.setdefault(group, {})[name] = tensor
@@ -125,7 +148,11 @@ class _Header(Struct):
 
 
 def _read(path: Path, plan: Plan | None) -> tuple[Progress, bytes]:
-    """Read a file and check each byte of it; a ZooError says what is wrong with it."""
+    """Read a file and check its bytes.
+
+    Raises:
+        ZooError: what is wrong with it.
+    """
     try:
         data = path.read_bytes()
         (header_size,) = struct.unpack_from("<Q", data)
@@ -133,9 +160,8 @@ def _read(path: Path, plan: Plan | None) -> tuple[Progress, bytes]:
         if not metadata.keys() >= {_KEY, _DIGEST}:
             raise ValueError(f"no {_KEY!r} in its header; another program or version wrote it")
         digest = metadata[_DIGEST]
-        blank = data.replace(digest.encode(), _BLANK, 1)
-        if hashlib.sha256(blank).hexdigest() != digest:
-            raise ValueError("its bytes are not those that were written (SHA-256)")
+        if hashlib.sha256(data.replace(digest.encode(), _BLANK, 1)).hexdigest() != digest:
+            raise ValueError("checksum mismatch (SHA-256)")
         progress = msgspec.json.decode(metadata[_KEY], type=Progress)
         if plan and (other := _difference(progress, plan)):
             raise ValueError(f"it is of another training: {other}")
@@ -149,35 +175,12 @@ def _read(path: Path, plan: Plan | None) -> tuple[Progress, bytes]:
 
 
 def _difference(progress: Progress, plan: Plan) -> str:
-    found, expected = (
-        {"model": each.model} | msgspec.structs.asdict(each.recipe) for each in (progress, plan)
+    actual, expected = (
+        {"model": training.model} | msgspec.structs.asdict(training.recipe)
+        for training in (progress, plan)
     )
     return ", ".join(
         f"{name} {value}, expected {expected[name]}"
-        for name, value in found.items()
+        for name, value in actual.items()
         if value != expected[name]
     )
-
-
-def optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
-    """Flatten the optimizers' states: `<optimizer's place>.<parameter number>.<name>` -> tensor."""
-    return {
-        f"{place}.{number}.{name}": value
-        for place, optimizer in enumerate(optimizers)
-        for number, named in optimizer.state_dict()["state"].items()
-        for name, value in named.items()
-        if isinstance(value, Tensor)
-    }
-
-
-def load_optimizers(
-    optimizers: Sequence[torch.optim.Optimizer], tensors: dict[str, Tensor]
-) -> None:
-    """Put back what `optimizer_tensors` took."""
-    states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
-    for key, tensor in tensors.items():
-        place, number, name = key.split(".", 2)
-        states[int(place)].setdefault(int(number), {})[name] = tensor
-    for optimizer, state in zip(optimizers, states, strict=True):
-        groups = optimizer.state_dict()["param_groups"]
-        optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -1,4 +1,4 @@
-"""Runs side by side: what was set otherwise, and what came out. No torch.
+"""Comparison of runs: the recipe fields that differ, and the figures. No torch.
 
 zoo compare runs/cnn runs/cnn-2
 """
@@ -17,7 +17,7 @@ from zoo.errors import UsageError, VerificationError
 
 
 class Row(NamedTuple):
-    """One run: `test` and `parameters` are None, and `epoch` is the best so far, until it ends."""
+    """One run; until it has ended `test` and `parameters` are None, `epoch` is the best so far."""
 
     run: str
     model: str
@@ -33,23 +33,21 @@ class Row(NamedTuple):
 
 
 def read(name: str) -> Row:
-    """Read a bundle, by name or path, or a run that goes on or was stopped.
+    """Read a bundle, by name or path, or a run that has not ended.
 
     Raises:
-        UsageError: there is no such bundle or run. VerificationError: its card or log is damaged.
+        UsageError: no such bundle or run. VerificationError: its card or log is damaged.
     """
     path = Path(name)
-    bundle, started = None, None if (path / CARD).exists() else plan(path)
-    if started is None:
+    bundle, unfinished = None, None if (path / CARD).exists() else plan(path)
+    if unfinished is None:
         bundle = Bundle.open(name)
         path = bundle.path
     log = path / LOG
     try:
         lines = log.read_bytes().splitlines() if log.exists() else []
         epochs: list[dict[str, Any]] = [msgspec.json.decode(line) for line in lines]
-        metric = next(
-            (m for m in ("accuracy", "r2") if epochs and m in epochs[0]["validation"]), ""
-        )
+        metric = "" if not epochs else "r2" if "r2" in epochs[0]["validation"] else "accuracy"
         history = [float(epoch["validation"][metric]) for epoch in epochs]
         seconds = sum(float(epoch["seconds"]) for epoch in epochs)
     except (msgspec.DecodeError, KeyError, TypeError):
@@ -61,35 +59,35 @@ def read(name: str) -> Row:
             card.test[card.metric], card.validation[card.metric], card.training.epoch,
             card.training.seconds, card.parameters, history,
         )  # fmt: skip
-    assert started is not None
+    assert unfinished is not None
     best = max(history, default=None)
     epoch = None if best is None else history.index(best) + 1
-    recipe = msgspec.structs.asdict(started.recipe)
-    return Row(name, started.model, recipe, metric, None, best, epoch, seconds, None, history)
+    recipe = msgspec.structs.asdict(unfinished.recipe)
+    return Row(name, unfinished.model, recipe, metric, None, best, epoch, seconds, None, history)
 
 
 def differing(rows: list[Row]) -> list[str]:
-    """Return the recipe's fields that are not the same in all runs."""
+    """Return the recipe fields that are not the same in all runs."""
     return [name for name in rows[0].recipe if len({row.recipe[name] for row in rows}) > 1]
 
 
 def table(rows: list[Row]) -> list[list[str]]:
-    """Return the comparison as text, its head first."""
+    """Return the comparison as rows of text, the header first."""
     fields = differing(rows)
-    found = [["run", "model", *fields, "test", "validation", "epoch", "seconds", "parameters"]]
+    lines = [["run", "model", *fields, "test", "validation", "epoch", "seconds", "parameters"]]
     for row in rows:
         test, validation = (
             "" if value is None else figure(row.metric, value)
             for value in (row.test, row.validation)
         )
-        found.append(
+        lines.append(
             [
                 row.run, row.model, *(f"{row.recipe[name]}" for name in fields),
                 test or "unfinished", validation, f"{row.epoch or ''}", f"{row.seconds:.1f}",
                 "" if row.parameters is None else f"{row.parameters:,}",
             ]
         )  # fmt: skip
-    return found
+    return lines
 
 
 def plot(rows: list[Row], path: Path) -> None:
@@ -98,10 +96,10 @@ def plot(rows: list[Row], path: Path) -> None:
     Raises:
         UsageError: the runs have no epoch yet, or not the same metric.
     """
-    known = {row.metric for row in rows if row.history}
-    if len(known) != 1:
-        given = ", ".join(sorted(known)) or "none yet"
-        raise UsageError(f"--plot draws one validation metric, these runs have: {given}")
+    metrics = sorted({row.metric for row in rows if row.history})
+    if len(metrics) != 1:
+        have = ", ".join(metrics) or "none yet"
+        raise UsageError(f"--plot draws one validation metric, these runs have: {have}")
     from zoo import plots
 
-    plots.validation({row.run: row.history for row in rows}, path, known.pop())
+    plots.validation({row.run: row.history for row in rows}, path, metrics[0])

@@ -1,4 +1,4 @@
-"""Distillation: a trained network's answers as a part of what another one is to learn.
+"""Distillation: a network learns from the outputs of a trained one, besides the labels.
 
 Source: G. Hinton, O. Vinyals, J. Dean, Distilling the Knowledge in a Neural Network, 2015.
 """
@@ -18,24 +18,29 @@ from zoo.spec import Spec
 
 
 def weights(recipe: Recipe) -> str:
-    """Return the SHA-256 of the weights of the recipe's teacher; "" if it has none."""
+    """Return the SHA-256 of the weights of the recipe's teacher; "" without a teacher."""
     if not recipe.teacher:
         return ""
     return Bundle.open(recipe.teacher).card.files[WEIGHTS]
 
 
 def check(recipe: Recipe, spec: Spec, classes: int) -> None:
-    """Raise a UsageError if the recipe's teacher is none for these inputs and classes."""
+    """Check that the recipe's teacher takes these inputs and has as many classes.
+
+    Raises:
+        UsageError: it does not.
+    """
     card = Bundle.open(recipe.teacher).card
     if card.task != "classification" or (card.spec, len(card.labels)) != (spec, classes):
         raise UsageError(
-            f"teacher {recipe.teacher!r} knows {len(card.labels)} classes of {card.dataset.name}: "
-            f"expected one of the same inputs and {classes} classes; --set teacher= trains without"
+            f"teacher {recipe.teacher!r} has {len(card.labels)} classes of {card.dataset.name}: "
+            f"expected one with the same inputs and {classes} classes; "
+            f"--set teacher= trains without a teacher"
         )
 
 
 class Teacher:
-    """The recipe's teacher, on the network's device, and its part in the loss."""
+    """The recipe's teacher, on the network's device, and its term of the loss."""
 
     def __init__(self, recipe: Recipe, spec: Spec, classes: int, device: torch.device) -> None:
         check(recipe, spec, classes)
@@ -43,15 +48,17 @@ class Teacher:
         self._temperature, self._alpha = recipe.temperature, recipe.alpha
 
     def loss(self, loss: Tensor, logits: Tensor, x: Tensor) -> Tensor:
-        """Mix the loss by the labels with T^2 KL(teacher || network) at temperature T.
+        """Return (1 - alpha) loss + alpha T^2 KL(teacher || network), at temperature T.
+
+        T^2 makes up for the gradients of the divergence, which are smaller by that factor.
 
         Args:
-            loss: a scalar.
-            logits: [N, classes], the network's.
-            x: what it has seen, normalized [N, channels, size, size].
+            loss: a scalar, by the labels.
+            logits: the network's, float32 [N, classes].
+            x: the inputs of both, normalized, float32 [N, channels, size, size].
         """
         with torch.no_grad():
-            known = F.log_softmax(self._network(x).float() / self._temperature, dim=1)
+            theirs = F.log_softmax(self._network(x).float() / self._temperature, dim=1)
         ours = F.log_softmax(logits / self._temperature, dim=1)
-        divergence = F.kl_div(ours, known, reduction="batchmean", log_target=True)
+        divergence = F.kl_div(ours, theirs, reduction="batchmean", log_target=True)
         return self._alpha * self._temperature**2 * divergence + (1 - self._alpha) * loss

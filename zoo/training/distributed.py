@@ -2,10 +2,10 @@
 
     torchrun --nproc-per-node 2 --no-python zoo train cnn --out runs/cnn
 
-Each worker takes its share of the rows of every batch and DistributedDataParallel adds up the
-gradients, so that after each step the weights are those of one process, but for rounding. Worker 0
-alone validates, writes and speaks. When a worker is lost, `torchrun --max-restarts 1` starts all of
-them again, and they go on from the run's last checkpoint (all must see the run's folder).
+Each worker takes its own rows of every batch and DistributedDataParallel adds up the gradients, so
+that after each step the weights are those of one process, but for rounding. Worker 0 alone
+validates, writes and prints. When a worker is lost, `torchrun --max-restarts 1` starts all of them
+again, and they resume from the run's last checkpoint (all must see the run's folder).
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-#: A worker that has not answered for so long is lost. Worker 0 validates while the others wait.
+#: A worker that has not answered for so long is lost; the others wait while worker 0 validates.
 TIMEOUT = timedelta(minutes=10)
-#: Steps between two questions whether to stop.
+#: Steps between two agreements on whether to stop: each is a message between all workers.
 _ASK_EVERY = 8
-#: Seconds in which worker 0 has told an error, and torchrun has ended the others.
-_PATIENCE = 10.0
-#: What torch says, besides its DistError, when the other end is gone.
+#: Grace period in seconds: by then worker 0 has printed an error that all workers meet, and
+#: torchrun has ended the others.
+_GRACE = 10.0
+#: Words in torch's errors, besides its DistError, when the other end of a connection is gone.
 _GONE = ("gloo", "connection", "nccl", "socket", "timed out")
 
 
@@ -43,23 +44,23 @@ class LostWorker(ZooError):
 
 
 def launched() -> bool:
-    """Say whether torchrun started this process."""
+    """Return whether torchrun started this process."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def first() -> bool:
-    """Say whether this process is the one that writes and speaks."""
+    """Return whether this process is the one that writes and prints."""
     return not launched() or os.environ["RANK"] == "0"
 
 
 def restarted() -> bool:
-    """Say whether torchrun started the workers again after one was lost."""
+    """Return whether torchrun started the workers again after one was lost."""
     return launched() and os.environ["TORCHELASTIC_RESTART_COUNT"] != "0"
 
 
 @dataclass(frozen=True)
 class Workers:
-    """The processes of one training, as one of them sees them; alone where there is one."""
+    """The processes of one training, as one of them sees them."""
 
     device: torch.device
     rank: int = 0
@@ -68,11 +69,11 @@ class Workers:
 
     @property
     def command(self) -> str:
-        """What stands before the command that trains like this."""
+        """What to write before `zoo train` to train with as many processes."""
         return "" if self.alone else f"torchrun --nproc-per-node {self.count} --no-python "
 
     def wrap(self, network: nn.Module) -> nn.Module:
-        """Return the network to call: its gradients are those of all workers' rows.
+        """Return the network to call, whose gradients are those of all workers' rows.
 
         Raises:
             UsageError: it has batch normalization, and the device is not CUDA.
@@ -91,11 +92,12 @@ class Workers:
         ids = [self.device.index] if self.device.type == "cuda" else None
         return nn.parallel.DistributedDataParallel(network, device_ids=ids)
 
-    def share(self, rows: int) -> tuple[slice, float]:
+    def own_rows(self, rows: int) -> tuple[slice, float]:
         """Return which rows of a batch are this worker's, and the weight of their mean loss.
 
-        The mean of the weighted losses of all workers is the mean over the batch, however it is
-        split. A worker without a row takes the first one, with weight 0: it still has to answer.
+        The mean of the weighted losses of all workers is the mean over the batch, even where it
+        does not divide evenly. A worker without a row takes the first one, with weight 0, since
+        every worker has to take part in adding up the gradients.
         """
         if self.alone:
             return slice(None), 1.0
@@ -105,27 +107,27 @@ class Workers:
         return slice(begin, end), (end - begin) * self.count / rows
 
     def mean(self, value: Tensor) -> float:
-        """Return the mean of the workers' values of a scalar; all have to call it."""
+        """Return the mean of a scalar over the workers; all of them have to call it."""
         if not self.alone:
             from torch import distributed as dist
 
             dist.all_reduce(value)
         return value.item() / self.count
 
-    def any(self, said: bool) -> bool:
-        """Say whether any worker says so; all have to call it, and wait for each other."""
+    def any(self, flag: bool) -> bool:
+        """Return whether the flag is set in any worker; all have to call it, and wait for it."""
         if self.alone:
-            return said
+            return flag
         import torch
         from torch import distributed as dist
 
-        flag = torch.tensor(int(said))  # on the CPU: does not wait for the GPU's queue
-        dist.all_reduce(flag, op=dist.ReduceOp.MAX)
-        return bool(flag)
+        flags = torch.tensor(int(flag))  # on the CPU: does not wait for the GPU's queue
+        dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+        return bool(flags)
 
-    def stop(self, asked: bool, step: int) -> bool:
-        """Say whether any worker was asked to stop; they tell each other every eighth step."""
-        return asked if self.alone else step % _ASK_EVERY == 0 and self.any(asked)
+    def stop(self, requested: bool, step: int) -> bool:
+        """Return whether to stop now: all workers do at the same step, if one has been asked to."""
+        return requested if self.alone else step % _ASK_EVERY == 0 and self.any(requested)
 
 
 @contextmanager
@@ -133,12 +135,12 @@ def workers(device: str, run: Path) -> Iterator[Workers]:
     """Join the other workers, if torchrun started this process, and train with them.
 
     Args:
-        device: "auto", "cpu", "cuda" or "mps"; several workers share out the GPUs.
-        run: the run's folder, for the message.
+        device: "auto", "cpu", "cuda" or "mps"; with "cuda" each worker takes a GPU of its own.
+        run: the run's folder, for the message of a lost worker.
 
     Raises:
         UsageError: no such device name, or one that cannot be shared.
-        DeviceError: the device is not there, or there are fewer than workers.
+        DeviceError: the device is not available, or there are fewer GPUs than workers.
         LostWorker: another worker was killed, or does not answer.
     """
     if not launched():
@@ -150,19 +152,19 @@ def workers(device: str, run: Path) -> Iterator[Workers]:
     from torch.distributed.rendezvous import rendezvous
 
     rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    place = torch_device(device)
-    if place.type == "mps":
+    own = torch_device(device)
+    if own.type == "mps":
         if device != "auto":
             raise UsageError("device 'mps' trains in one process: start it without torchrun")
-        place = torch.device("cpu")
-    if place.type == "cuda":
-        place = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        if place.index >= (gpus := torch.cuda.device_count()):
-            raise DeviceError(f"worker {rank} needs GPU {place.index}; torch sees {gpus}")
-        torch.cuda.set_device(place)
-    backend = "cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo"
+        own = torch.device("cpu")
+    if own.type == "cuda":
+        own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        if own.index >= (gpus := torch.cuda.device_count()):
+            raise DeviceError(f"worker {rank} needs GPU {own.index}; torch sees {gpus}")
+        torch.cuda.set_device(own)
+    backend = "cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo"
     with contextlib.ExitStack() as stack:
-        if rank:  # what worker 0 says is said once
+        if rank:  # all workers would print the same lines as worker 0
             silence = stack.enter_context(open(os.devnull, "w"))
             stack.enter_context(contextlib.redirect_stderr(silence))
         try:
@@ -172,25 +174,27 @@ def workers(device: str, run: Path) -> Iterator[Workers]:
             dist.init_process_group(
                 backend, store=store, rank=rank, world_size=count, timeout=TIMEOUT
             )
-            yield Workers(place, rank, count, alone=False)
+            yield Workers(own, rank, count, alone=False)
             dist.destroy_process_group()
         except RuntimeError as error:
-            said = re.sub(r"\[\S+:\d+\] |(\. |\n).*", "", str(error).strip(), flags=re.S)
-            lost = isinstance(error, dist.DistError) or any(w in said.lower() for w in _GONE)
+            reason = re.sub(r"\[\S+:\d+\] |(\. |\n).*", "", str(error).strip(), flags=re.S)
+            lost = isinstance(error, dist.DistError) or any(
+                word in reason.lower() for word in _GONE
+            )
             if not lost:
                 raise
             raise LostWorker(
-                f"worker {rank} of {count}: another worker is lost ({said}); go on from the last "
-                f"checkpoint with: zoo train --resume {run}, or start with torchrun --max-restarts"
+                f"worker {rank} of {count}: another worker is lost ({reason}); resume with: "
+                f"zoo train --resume {run}, or start with torchrun --max-restarts"
             ) from error
 
 
 @contextmanager
 def one_voice() -> Iterator[None]:
-    """Let worker 0 alone tell an error that all workers meet; the others end here, silently.
+    """Have worker 0 alone print an error that all workers meet; the others end here, silently.
 
     They do not wait for the interpreter's own end: gloo's threads outlive their group, and one that
-    still lets go of a tensor then would abort the process.
+    frees a tensor while the interpreter ends would abort the process.
     """
     if first():
         yield
@@ -202,5 +206,5 @@ def one_voice() -> Iterator[None]:
         os._exit(stop.exit_code)
     except ZooError as error:
         if not isinstance(error, LostWorker):
-            time.sleep(_PATIENCE)  # an error of this worker alone is told after that
+            time.sleep(_GRACE)  # an error of this worker alone is printed after it
         raise

@@ -35,19 +35,27 @@ def finish(
     entry: Entry,
     data: Dataset,
     network: nn.Module,
-    at: Progress,
+    progress: Progress,
     workers: Workers,
 ) -> Card:
-    """Turn a run whose training is over into a bundle; `network` holds the weights to keep.
+    """Turn a run whose training is over into a bundle.
+
+    Args:
+        run: its folder.
+        entry: the model.
+        data: what it was trained on; its test set is used here for the first time.
+        network: has the weights to keep, in eval mode.
+        progress: where the training ended.
+        workers: what trained it.
 
     Raises:
         VerificationError: the exported graph does not agree with the network.
         OSError: the folder cannot be written.
     """
-    device = workers.device
-    # On the CPU, whatever trained: what the card says and what the ONNX file is held to is one run.
+    # Once, and on the CPU whatever trained it: the card's figures and what the ONNX file has to
+    # agree with are the same outputs.
     pipeline = Pipeline(network, data.spec, entry.task).cpu().eval()
-    logits = run_torch(pipeline, data.test.inputs)
+    predictions = run_torch(pipeline, data.test.inputs)
     weights = safetensors.torch.save(
         {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     )
@@ -57,11 +65,10 @@ def finish(
         data.spec,
         contract(entry.name, entry.task, data.labels, sha256(run / WEIGHTS)),
         data.test.inputs,
-        logits,
+        predictions,
     )
     write_atomic(run / ONNX, graph)
-    own = at.recipe.data != ""
-    seconds = sum(log.seconds for log in at.history)
+    own_data = progress.recipe.data != ""
     card = Card(
         format=FORMAT,
         name=entry.name,
@@ -73,57 +80,66 @@ def finish(
         inputs=(data.spec.tensor,),
         outputs=outputs(entry.task, len(data.labels)),
         parameters=sum(parameter.numel() for parameter in network.parameters()),
-        test=metrics.measure(entry.task, logits, data.test.targets),
-        validation=at.best or {},
-        confusion=metrics.confusion(entry.task, logits, data.test.targets),
+        test=metrics.measure(entry.task, predictions, data.test.targets),
+        validation=progress.best or {},
+        confusion=metrics.confusion(entry.task, predictions, data.test.targets),
         parity=parity,
-        dataset=DatasetInfo(
-            name=data.name,
-            source=data.source,
-            license=data.license,
-            sha256=data.sha256,
-            train=len(data.train.targets),
-            validation=len(data.validation.targets),
-            test=len(data.test.targets),
-            counts=tuple(np.bincount(data.train.targets, minlength=len(data.labels)).tolist())
-            if own and data.labels
-            else (),
-        ),
-        recipe=at.recipe,
-        training=Training(
-            command=workers.command + command(entry, at.recipe),
-            seconds=round(seconds, 2),
-            epoch=at.best_epoch,
-            images_per_second=round(len(data.train.targets) * len(at.history) / seconds, 1),
-            device=device.type,
-            hardware=torch.cuda.get_device_name(device)
-            if device.type == "cuda"
-            else hardware.processor(),
-            threads=torch.get_num_threads(),
-            versions=hardware.versions(*PACKAGES),
-            teacher=at.teacher,
-        ),
+        dataset=_dataset(data, own_data),
+        recipe=progress.recipe,
+        training=_training(entry, data, progress, workers),
         files={name: sha256(run / name) for name in (WEIGHTS, ONNX)},
-        license="unknown" if own else "Apache-2.0",
-        limits=_LIMITS.format(data.name) if own else entry.limits,
+        license="unknown" if own_data else "Apache-2.0",
+        limits=_LIMITS.format(data.name) if own_data else entry.limits,
     )
-    plots.curves(at.history, at.best_epoch, run / CURVES, entry.name)
+    plots.curves(progress.history, progress.best_epoch, run / CURVES, entry.name)
     if card.labels:
         plots.confusion(card.confusion, card.labels, run / CONFUSION, f"{card.name} {card.score}")
     else:
-        plots.predictions(logits[:, 0], data.test.targets, run / CONFUSION, card.name)
+        plots.predictions(predictions[:, 0], data.test.targets, run / CONFUSION, card.name)
     Bundle.write(run, card)
     print(f"{entry.name}: test {card.score}, bundle in {run}", file=sys.stderr)
     return card
 
 
+def _dataset(data: Dataset, own_data: bool) -> DatasetInfo:
+    counts: tuple[int, ...] = ()
+    if own_data and data.labels:
+        counts = tuple(np.bincount(data.train.targets, minlength=len(data.labels)).tolist())
+    return DatasetInfo(
+        name=data.name,
+        source=data.source,
+        license=data.license,
+        sha256=data.sha256,
+        train=len(data.train.targets),
+        validation=len(data.validation.targets),
+        test=len(data.test.targets),
+        counts=counts,
+    )
+
+
+def _training(entry: Entry, data: Dataset, progress: Progress, workers: Workers) -> Training:
+    device, seconds = workers.device, sum(epoch.seconds for epoch in progress.history)
+    cuda = device.type == "cuda"
+    return Training(
+        command=workers.command + command(entry, progress.recipe),
+        seconds=round(seconds, 2),
+        epoch=progress.best_epoch,
+        images_per_second=round(len(data.train.targets) * len(progress.history) / seconds, 1),
+        device=device.type,
+        hardware=torch.cuda.get_device_name(device) if cuda else hardware.processor(),
+        threads=torch.get_num_threads(),
+        versions=hardware.versions(*PACKAGES),
+        teacher=progress.teacher,
+    )
+
+
 def command(entry: Entry, recipe: Recipe) -> str:
-    """Return the command that runs this very recipe."""
+    """Return the command that trains by this recipe."""
     text = f"zoo train {entry.name}"
     if recipe.data:
         text += f" --data {shlex.quote(recipe.data)}"
-    start = entry.recipe_on(recipe.data)
+    default = entry.recipe_on(recipe.data)
     for field in Recipe.__struct_fields__:
-        if (value := getattr(recipe, field)) != getattr(start, field):
+        if (value := getattr(recipe, field)) != getattr(default, field):
             text += f" --set {shlex.quote(f'{field}={value}')}"
     return text

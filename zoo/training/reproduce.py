@@ -1,4 +1,4 @@
-"""Does a published figure hold? Train by the card's own recipe and seeds, and compare.
+"""Reproduction: train by a card's own recipe and seeds, and compare with its figures.
 
 zoo reproduce cnn
 """
@@ -16,12 +16,15 @@ from zoo.bundle.run import Plan, plan
 from zoo.errors import UsageError
 from zoo.evaluation.evaluate import dataset
 
-#: A figure may be off by twice its standard deviation over seeds, and always by so much.
+#: A figure may differ by twice its standard deviation over seeds, and always by this much.
 TOLERANCE = 0.0005
 
 
 class Trial(NamedTuple):
-    """One seed: what the card says and what came out; `weights` speaks of the shipped one's."""
+    """One seed: the card's figure and the measured one.
+
+    `weights`: how those of the shipped seed compare with the shipped file; "" for other seeds.
+    """
 
     seed: int
     card: float
@@ -30,7 +33,10 @@ class Trial(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """All seeds; `problem` is "" where the figure holds."""
+    """All seeds; `published` and `measured` are means over them.
+
+    `allowed`: by how much these may differ; `problem`: "" where the figure is reproduced.
+    """
 
     name: str
     metric: str
@@ -50,89 +56,97 @@ def reproduce(
 ) -> Verdict:
     """Train a bundle's model again, by its card, into `out/MODEL-SEED`.
 
-    The figure holds if the mean over the seeds is within the card's own spread. The weights of the
-    shipped seed must come out byte for byte, where hardware, threads and versions are the card's.
+    The figure is reproduced if the mean over the seeds is within the card's own spread. The weights
+    of the shipped seed must have the same bytes, where hardware, threads and versions are the same.
 
     Args:
-        bundle: whose figure to check.
-        seeds: how many, the shipped one first; by default all that the card names.
-        out: where the runs go; one that was stopped goes on, one that ended is taken as it is.
-        device: as of `zoo.training.loop.train`.
+        bundle: its figure is checked.
+        seeds: how many to train with, the shipped one first; by default all of the card's.
+        out: the folder of the runs; one that was stopped is resumed, one that has ended is used.
+        device: as in `zoo.training.start.train`.
 
     Raises:
         UsageError: a folder holds another training. Else as `train`.
     """
     card = bundle.card
     if card.recipe.data:
-        dataset(bundle)  # not after hours of training on something else
+        dataset(bundle)  # other data are an error now, and not after hours of training
     claim = card.seeds or Seeds(
         metric=card.metric, seeds=(card.recipe.seed,), values=(card.test[card.metric],),
         mean=card.test[card.metric], std=0.0, shipped=card.recipe.seed, why="the only one",
     )  # fmt: skip
-    said = dict(zip(claim.seeds, claim.values, strict=True))
+    published = dict(zip(claim.seeds, claim.values, strict=True))
     problems, trials = [], []
-    for seed in sorted(said, key=lambda seed: seed != claim.shipped)[:seeds]:
+    for seed in sorted(published, key=lambda seed: seed != claim.shipped)[:seeds]:
         run = _train(card, seed, out / f"{card.name}-{seed}", device)
-        again, weights = Bundle.open(run).card, ""
+        measured, weights = Bundle.open(run).card, ""
         if seed == claim.shipped:
             weights = "the same bytes"
-            if again.files[WEIGHTS] != card.files[WEIGHTS]:
-                weights = f"other bytes: {_elsewhere(card, again) or 'on the same machine kind'}"
-                if not _elsewhere(card, again):
-                    problems.append(f"{run / WEIGHTS} is not the shipped one's bytes")
-        trials.append(Trial(seed, said[seed], again.test[claim.metric], weights))
+            if measured.files[WEIGHTS] != card.files[WEIGHTS]:
+                differences = _differences(card, measured)
+                weights = f"other bytes: {differences or 'on the same machine kind'}"
+                if not differences:
+                    problems.append(f"{run / WEIGHTS} does not have the bytes of the shipped file")
+        trials.append(Trial(seed, published[seed], measured.test[claim.metric], weights))
     mean = statistics.mean(trial.measured for trial in trials)
     allowed = max(2 * claim.std, TOLERANCE)
     if abs(mean - claim.mean) > allowed + 1e-9:
-        found, published = (figure(claim.metric, value) for value in (mean, claim.mean))
-        problems.append(f"{found} is not within the published {published}")
+        problems.append(
+            f"{figure(claim.metric, mean)} is not within the published "
+            f"{figure(claim.metric, claim.mean)}"
+        )
     return Verdict(
         card.name, claim.metric, tuple(trials), claim.mean, allowed, mean, "; ".join(problems)
     )
 
 
-def table(found: Verdict) -> list[list[str]]:
-    """Return the verdict as text, its head first."""
-    rows = [["seed", "card", "measured", "weights"]]
-    for seed, said, measured, weights in found.trials:
-        rows.append([f"{seed}", *(figure(found.metric, v) for v in (said, measured)), weights])
-    means = (figure(found.metric, value) for value in (found.published, found.measured))
-    allowed = found.allowed * (100 if found.metric == "accuracy" else 1)
-    return [*rows, ["mean", *means, f"{found.problem or 'holds'} (+- {allowed:.3g} allowed)"]]
+def table(verdict: Verdict) -> list[list[str]]:
+    """Return the verdict as rows of text, the header first."""
+    metric = verdict.metric
+    rows = [
+        [f"{seed}", figure(metric, published), figure(metric, measured), weights]
+        for seed, published, measured, weights in verdict.trials
+    ]
+    allowed = verdict.allowed * (100 if metric == "accuracy" else 1)
+    outcome = f"{verdict.problem or 'holds'} (+- {allowed:.3g} allowed)"
+    means = figure(metric, verdict.published), figure(metric, verdict.measured)
+    return [["seed", "card", "measured", "weights"], *rows, ["mean", *means, outcome]]
 
 
 def _train(card: Card, seed: int, run: Path, device: str) -> Path:
     import torch
 
-    from zoo.training import checkpoint, loop
+    from zoo.training import checkpoint, start
 
     recipe = card.recipe.replace(seed=seed)
     started = plan(run)
     if started is not None and started != Plan(card.name, recipe):
         raise UsageError(f"{run} holds another training than the card's: remove it")
     if (run / CARD).exists():
-        print(f"{run} has ended before: taken as it is, remove it to train again", file=sys.stderr)
+        print(f"{run} is a finished run and is used: remove it to train again", file=sys.stderr)
         return run
     threads = torch.get_num_threads()
-    torch.set_num_threads(card.training.threads)  # sums are added up in parts, one a thread
+    torch.set_num_threads(
+        card.training.threads
+    )  # each adds up its part of a sum: the order decides the rounding
     try:
         if checkpoint.exists(run):
-            return loop.resume(run, name=card.name, device=device)
-        return loop.train(card.name, recipe, run, device=device)
+            return start.resume(run, name=card.name, device=device)
+        return start.train(card.name, recipe, run, device=device)
     finally:
         torch.set_num_threads(threads)
 
 
-def _elsewhere(card: Card, again: Card) -> str:
-    """Say in what the machine of the card differs from this one."""
-    there, here = (
-        {"device": each.device, "hardware": each.hardware, "threads": each.threads}
-        | {"teacher": each.teacher}
-        | each.versions
-        for each in (card.training, again.training)
+def _differences(card: Card, measured: Card) -> str:
+    """Return in what the conditions of two trainings differ, as text."""
+    published, here = (
+        {"device": training.device, "hardware": training.hardware, "threads": training.threads}
+        | {"teacher": training.teacher}
+        | training.versions
+        for training in (card.training, measured.training)
     )
     return ", ".join(
-        f"{what} {there.get(what)}, here {here.get(what)}"
-        for what in sorted({*there, *here})
-        if there.get(what) != here.get(what)
+        f"{name} {published.get(name)}, here {here.get(name)}"
+        for name in sorted({*published, *here})
+        if published.get(name) != here.get(name)
     )

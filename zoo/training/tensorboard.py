@@ -12,39 +12,39 @@ from zoo.bundle.run import EpochLog
 from zoo.errors import needs_extra
 from zoo.training.checkpoint import Progress
 
-Tell = Callable[[EpochLog], None]
+EpochWriter = Callable[[EpochLog], None]
 
 
 @contextmanager
-def board(folder: Path | None, at: Progress) -> Iterator[Tell]:
-    """Yield what writes an epoch's figures; None as the folder writes nothing.
+def epoch_writer(folder: Path | None, progress: Progress) -> Iterator[EpochWriter]:
+    """Yield a function that writes an epoch's figures; without a folder it writes nothing.
 
     Args:
-        folder: of the event files; after a resume, one more file goes on where they end.
-        at: where the training stands; its recipe is written as text.
+        folder: where the event files go; a resumed training adds one more file.
+        progress: where the training stands; its recipe is written as text.
 
     Raises:
         ZooError: TensorBoard is not installed.
     """
     if folder is None:
-        yield lambda log: None
+        yield lambda epoch: None
         return
     with needs_extra("tensorboard", "--tensorboard"):
         from torch.utils.tensorboard import SummaryWriter
-    # epochs that were written and are trained again after a kill are taken back
-    writer = SummaryWriter(str(folder), purge_step=len(at.history) + 1)
-    recipe = msgspec.structs.asdict(at.recipe)
+    # After a kill, epochs since the checkpoint are trained again: their first figures are purged.
+    writer = SummaryWriter(str(folder), purge_step=len(progress.history) + 1)
+    recipe = msgspec.structs.asdict(progress.recipe)
     rows = "\n".join(f"| {name} | {value} |" for name, value in recipe.items())
-    writer.add_text("recipe", f"| {at.model} | |\n|---|---|\n{rows}")
+    writer.add_text("recipe", f"| {progress.model} | |\n|---|---|\n{rows}")
 
-    def tell(log: EpochLog) -> None:
-        named = {"loss": log.loss, "lr": log.lr, "images_per_second": log.images_per_second}
-        named |= {f"validation/{name}": value for name, value in log.validation.items()}
-        for name, value in named.items():
-            writer.add_scalar(name, value, log.epoch)
+    def write(epoch: EpochLog) -> None:
+        scalars = {"loss": epoch.loss, "lr": epoch.lr, "images_per_second": epoch.images_per_second}
+        scalars |= {f"validation/{name}": value for name, value in epoch.validation.items()}
+        for name, value in scalars.items():
+            writer.add_scalar(name, value, epoch.epoch)
         writer.flush()
 
     try:
-        yield tell
+        yield write
     finally:
         writer.close()

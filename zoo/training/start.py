@@ -1,0 +1,177 @@
+"""The start of a training, new or resumed: everything before its loop.
+
+    zoo train cnn
+    zoo train --resume runs/cnn
+
+Under torchrun, several processes share the rows of each batch: see `zoo.training.distributed`.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from zoo import datasets, registry
+from zoo.bundle.card import CARD, WEIGHTS
+from zoo.bundle.folder import Bundle
+from zoo.bundle.run import Plan, plan
+from zoo.datasets import Dataset
+from zoo.entry import Entry
+from zoo.errors import UsageError, first_line
+from zoo.network.pipeline import Pipeline
+from zoo.recipe import Recipe
+from zoo.training import checkpoint, distillation, distributed, finish, process
+from zoo.training.checkpoint import Progress, Tensors
+from zoo.training.loop import loop
+from zoo.training.tensorboard import epoch_writer
+
+
+def train(
+    name: str, recipe: Recipe, run: Path, *, device: str = "auto", tensorboard: bool = False
+) -> Path:
+    """Train a model by a recipe into a run folder, which ends as a bundle.
+
+    Args:
+        name: a model of the registry.
+        recipe: `registry.get(name).recipe`, or `.replace(...)` of it.
+        run: the folder to write; it is created if it is missing.
+        device: "auto", "cpu", "cuda" or "mps".
+        tensorboard: write scalars into `run/tensorboard` too.
+
+    Returns:
+        `run`.
+
+    Raises:
+        UsageError: unknown model, or the folder already holds a run.
+        DeviceError: the device is not available.
+        Interrupted: Ctrl-C or SIGTERM; a checkpoint of this very step is written.
+        ZooError: the loss is no longer finite, a worker was lost, TensorBoard is not installed.
+    """
+    entry = registry.get(name)
+    if recipe.data:  # its absolute path, so that the run can be resumed from another folder
+        recipe = recipe.replace(data=entry.recipe_on(recipe.data).data)
+    progress = Progress(model=name, recipe=recipe)
+    saved: Tensors = {}
+    if distributed.restarted():
+        if checkpoint.exists(run):
+            progress, saved = checkpoint.load(run, Plan(name, recipe))
+    elif distributed.first() and (checkpoint.exists(run) or (run / CARD).exists()):
+        raise UsageError(f"{run} already holds a run: resume it, or give another folder")
+    return _start(entry, progress, saved, run, device, tensorboard)
+
+
+def resume(
+    run: Path, *, name: str | None = None, device: str = "auto", tensorboard: bool = False
+) -> Path:
+    """Resume a training from its last checkpoint, to the same end as without the stop.
+
+    If the last checkpoint is damaged, the one before it is taken, and stderr says so.
+
+    Raises:
+        UsageError: no checkpoint, or one of another model than `name`.
+        ZooError: both checkpoints are damaged. Otherwise as `train`.
+    """
+    progress, saved = checkpoint.load(run, plan(run))
+    if name is not None and progress.model != name:
+        raise UsageError(f"{run} holds a checkpoint of model {progress.model!r}, not of {name!r}")
+    return _start(registry.get(progress.model), progress, saved, run, device, tensorboard)
+
+
+def free_folder(path: Path) -> Path:
+    """Return the path, or the first of path-2, path-3, ... that does not exist.
+
+    Where torchrun has started the workers again: the last one that exists, if it is unfinished.
+    """
+    number, free, last = 1, path, path
+    while free.exists():
+        number, last = number + 1, free
+        free = path.with_name(f"{path.name}-{number}")
+    return last if distributed.restarted() and not (last / CARD).exists() else free
+
+
+def _start(
+    entry: Entry, progress: Progress, saved: Tensors, run: Path, device: str, tensorboard: bool
+) -> Path:
+    recipe = progress.recipe
+    if recipe.engine == "numpy":
+        if device not in ("auto", "cpu"):
+            raise UsageError(f"engine 'numpy' trains on the CPU, given device {device!r}")
+        if distributed.launched():
+            raise UsageError("engine 'numpy' trains in one process: start it without torchrun")
+        device = "cpu"
+    # With another teacher, a resumed training would end with other bytes than without the stop.
+    teacher = distillation.weights(recipe)
+    if progress.teacher not in ("", teacher):
+        raise UsageError(
+            f"{run}: teacher {recipe.teacher!r} has other weights ({teacher[:12]}...) than when "
+            f"the training began ({progress.teacher[:12]}...): start a new run"
+        )
+    progress.teacher = teacher
+    process.keep_freed_memory()
+    with distributed.workers(device, run) as workers:
+        process.make_deterministic(workers.device)
+        folder = run / "tensorboard" if tensorboard and workers.rank == 0 else None
+        with epoch_writer(folder, progress) as write_epoch:
+            data = _load_data(entry, progress, run)
+            network = _build_network(entry, data, recipe)
+            if recipe.init == "pretrained" and not saved:
+                _load_pretrained(network, entry)
+            best = loop(run, entry, data, network, progress, saved, workers, write_epoch)
+    if distributed.first():
+        network.load_state_dict(best)
+        finish.finish(run, entry, data, network.eval(), progress, workers)
+    return run
+
+
+def _load_data(entry: Entry, progress: Progress, run: Path) -> Dataset:
+    """Load what the recipe trains on, and check that it is still what the training began with."""
+    recipe = progress.recipe
+    data = datasets.chosen(recipe, entry.dataset, entry.task, images=entry.takes_images)
+    if progress.data not in ("", data.sha256):
+        raise UsageError(
+            f"{run}: {data.source} has changed since the training began: start a new run"
+        )
+    progress.data = data.sha256
+    if recipe.sampler == "balanced" and not data.labels:
+        raise UsageError("sampler 'balanced' is for classes, this model has none")
+    for note in data.notes:
+        print(f"{data.name}: {note}", file=sys.stderr)
+    return data
+
+
+def _build_network(entry: Entry, data: Dataset, recipe: Recipe) -> nn.Module:
+    """Build the network with fresh weights; check that it takes images of the data's size."""
+    torch.manual_seed(recipe.seed)
+    if not recipe.data or not entry.takes_images:
+        return entry.build(data.spec, len(data.labels))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, about a layer without inputs
+            network = entry.build(data.spec, len(data.labels))
+            row = torch.from_numpy(data.train.inputs[:1])
+            Pipeline(network, data.spec, entry.task).eval()(row)
+    except RuntimeError as error:
+        side, reason = data.train.inputs.shape[1], first_line(error)
+        raise UsageError(
+            f"model {entry.name!r} cannot take images of {side}x{side}: try a larger --size "
+            f"({reason})"
+        ) from None
+    return network
+
+
+def _load_pretrained(network: nn.Module, entry: Entry) -> None:
+    """Load the shipped weights into the layers that they fit; print which layers stay fresh."""
+    shipped = safetensors.torch.load(Bundle.open(entry.name).read(WEIGHTS))
+    state = network.state_dict()
+    fitting = {
+        name: tensor for name, tensor in shipped.items()
+        if name in state and state[name].shape == tensor.shape
+    }  # fmt: skip
+    network.load_state_dict(state | fitting)
+    fresh = ", ".join(name for name in state if name not in fitting)
+    print(f"weights of {entry.name!r} taken, fresh: {fresh or 'none'}", file=sys.stderr)
