@@ -89,34 +89,25 @@ _data, _recipe, _run, _input, _output, _compute, _address, _limits, _logging = (
     partial(_option, section=section)
     for section in "Data Recipe Run Input Output Compute Address Limits Logging".split()
 )
-#: Arguments whose values the shell completes; the module is imported when it asks.
-_bundle, _model, _lesson = (
-    partial(typer.Argument, autocompletion=complete)
-    for complete in (
-        lambda: import_module("zoo.bundle.folder").shipped(),
-        lambda: import_module("zoo.registry").names(),
-        lambda: import_module("zoo.lessons").ORDER,
-    )
-)
 
-Model = Annotated[
-    str,
-    _bundle(metavar="MODEL", help="Name of a shipped model, path of a bundle, or hf://user/repo."),
-]
+
+def _argument(metavar: str, help: str, module: str, names: str) -> Any:
+    """Describe an argument; the shell completes it by a function of a module, imported then."""
+    complete = lambda: list(getattr(import_module(module), names)())  # noqa: E731 - one line
+    return typer.Argument(metavar=metavar, help=help, autocompletion=complete)
+
+
+_bundle = partial(_argument, module="zoo.bundle.folder", names="shipped")
+Model = Annotated[str, _bundle("MODEL", "Name of a model, path of a bundle, or hf://user/repo.")]
 Models = Annotated[
-    list[str] | None,
-    _bundle(
-        metavar="[MODEL]...",
-        help="Names of shipped models or paths of bundles.  [default: all shipped models]",
-    ),
+    list[str] | None, _bundle("MODEL", "Names or paths of bundles.  [default: all shipped models]")
 ]
-_ON_DEVICE = "Device to compute on; cuda and tensorrt never fall back to the CPU."
 _ENGINE = "Engine that runs the model; numpy: the layers by hand."
 TorchDevice = Annotated[Device, _compute("Device to compute on; cuda never falls back to the CPU.")]
-RuntimeDevice = Annotated[SessionDevice, _compute(_ON_DEVICE)]
-CudaGraphs = Annotated[
-    bool, _compute("Record CUDA graphs and replay them (cuda).", "--cuda-graphs")
+RuntimeDevice = Annotated[
+    SessionDevice, _compute("Device to compute on; cuda and tensorrt never fall back to the CPU.")
 ]
+CudaGraphs = Annotated[bool, _compute("Record and replay CUDA graphs (cuda).", "--cuda-graphs")]
 Fp16 = Annotated[bool, _compute("Compute in half precision (tensorrt).", "--fp16")]
 Json = Annotated[bool, _output("Print one JSON document.", "--json")]
 Plot = Annotated[Path | None, _output("Draw the results as a PNG file.", metavar="FILE")]
@@ -138,10 +129,9 @@ def _version(asked: bool) -> None:
 @app.callback()
 def main_options(
     version: Annotated[
-        bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+        bool, _option("Print the version.", "--version", callback=_version, is_eager=True)
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    debug: Annotated[bool, _option("Show tracebacks of errors.", "--debug")] = False,
 ) -> None:
     """Options of all commands."""
 
@@ -155,12 +145,11 @@ def list_models(json: Json = False) -> None:
     cards = {name: Bundle.open(name).card for name in shipped()}
     names = sorted({*registry.names(), *cards})
     if json:
-        fields = ("title", "lesson", "parameters", "test")
         documents = []
-        for name in names:
-            card = cards.get(name)
-            document = {"name": name} | {field: getattr(card, field, None) for field in fields}
-            documents.append(document | {"dataset": card.dataset.name if card else None})
+        for name, card in ((name, cards.get(name)) for name in names):
+            fields = ("title", "lesson", "parameters", "test")
+            document = {field: getattr(card, field, None) for field in fields}
+            documents.append({"name": name, "dataset": card and card.dataset.name} | document)
         _print_json(documents)
         return
     rows = [["name", "parameters", "test", "data", "title"]]
@@ -181,14 +170,15 @@ def info(model: Model, json: Json = False) -> None:
     bundle = Bundle.open(model)
     if json:
         _print_json(bundle.card)
-        return
-    for name, text in bundle.describe().items():
-        print(f"{name:<11} {text}")
+    else:
+        print(*(f"{name:<11} {text}" for name, text in bundle.describe().items()), sep="\n")
 
 
 @command()
 def train(
-    model: Annotated[str | None, _model(help="Name of a model.")] = None,
+    model: Annotated[
+        str | None, _argument("MODEL", "Name of a model.", "zoo.registry", "names")
+    ] = None,
     data: Annotated[
         str,
         _data(
@@ -261,7 +251,7 @@ def train(
 
 @command()
 def compare(
-    runs: Annotated[list[str], _bundle(help="Run folders, or bundles by name or path.")],
+    runs: Annotated[list[str], _bundle("RUN", "Run folders, or bundles by name or path.")],
     plot: Plot = None,
     json: Json = False,
 ) -> None:
@@ -274,9 +264,9 @@ def compare(
             comparison.plot(rows, plot)
     if json:
         _print_json([row._asdict() for row in rows])
-        return
-    table = comparison.table(rows)
-    print_table(table, right=range(2, len(table[0])))
+    else:
+        table = comparison.table(rows)
+        print_table(table, right=range(2, len(table[0])))
 
 
 @command()
@@ -419,8 +409,7 @@ def predict(
         ),
     ],
     invert: Annotated[
-        Literal["auto", "yes", "no"],
-        _input("Invert images; auto: those with a light background, for models of digits."),
+        Literal["auto", "yes", "no"], _input("Invert images; auto: digits on a light background.")
     ] = "auto",
     output: Annotated[
         Path | None,
@@ -473,12 +462,8 @@ def predict(
     if collected is not None:
         _print_json({"model": bundle.card.name, "device": tally.device, "rows": collected.rows})
     sys.stdout.flush()
-    speed = tally.rows / tally.seconds if tally.seconds else 0
-    print(f"{tally.rows:,} rows on {tally.device}, {speed:,.0f} rows/s", file=sys.stderr)
-    if tally.failed:
-        failed = f"{tally.failed:,} of {tally.rows:,} inputs failed"
-        print(f"zoo: {failed}, first {tally.first_error}", file=sys.stderr)
-        raise typer.Exit(3 if tally.failed < tally.rows else 1)
+    print(tally.summary, file=sys.stderr)
+    raise typer.Exit(tally.exit_code)
 
 
 @command()
@@ -499,19 +484,16 @@ def verify(models: Models = None, device: TorchDevice = "auto", json: Json = Fal
     else:
         rows = [[v.name, v.card, v.measured, v.problem or "ok"] for v in verdicts]
         print_table([["name", "card", "measured", "verdict"], *rows])
-    failed = [verdict.name for verdict in verdicts if verdict.problem]
+    failed = ", ".join(verdict.name for verdict in verdicts if verdict.problem)
     if failed or not verdicts:
-        raise VerificationError(f"verification failed: {', '.join(failed) or 'no bundle to check'}")
+        raise VerificationError(f"verification failed: {failed or 'no bundle to check'}")
 
 
 @command()
 def serve(
     models: Annotated[
         list[str] | None,
-        _bundle(
-            help="Names of shipped models or paths of bundles; NAME=PATH serves one under "
-            "another name.  [default: all shipped models]"
-        ),
+        _bundle("MODEL", "Names or paths; NAME=PATH renames.  [default: all shipped models]"),
     ] = None,
     host: Annotated[str, _address("Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, _address("HTTP port; 0 takes a free one.", min=0, max=65535)] = 8000,
@@ -611,9 +593,8 @@ def doctor(json: Json = False) -> None:
         _print_json([finding._asdict() for finding in findings])
     else:
         rows = []
-        for finding in findings:
-            rows.append([finding.status, finding.check, finding.detail])
-            rows += [["", "", f"-> {finding.fix}"]] if finding.fix else []
+        for status, check, detail, fix in findings:
+            rows += [[status, check, detail], *([["", "", f"-> {fix}"]] if fix else [])]
         print_table(rows)
     if any(finding.status == "broken" for finding in findings):
         raise typer.Exit(1)
@@ -621,7 +602,9 @@ def doctor(json: Json = False) -> None:
 
 @command()
 def lesson(
-    name: Annotated[str | None, _lesson(help="Lesson to run.  [default: list them]")] = None,
+    name: Annotated[
+        str | None, _argument("LESSON", "Lesson to run.  [default: list]", "zoo.lessons", "names")
+    ] = None,
     json: Json = False,
 ) -> None:
     """List the lessons of the notes, or run one."""
@@ -635,9 +618,9 @@ def lesson(
     catalogue = lessons.lessons()
     if json:
         _print_json(catalogue)
-        return
-    rows = [[lesson.name, lesson.heading_zh, lesson.heading_en] for lesson in catalogue]
-    print_table([["name", "标题", "title"], *rows])
+    else:
+        rows = [[lesson.name, lesson.heading_zh, lesson.heading_en] for lesson in catalogue]
+        print_table([["name", "标题", "title"], *rows])
 
 
 @command()
@@ -649,8 +632,7 @@ def demo(
     """Take the tour: train, export, predict, write a report."""
     from serve.demo import demo as tour
 
-    report = tour(out, epochs=epochs, device=device)
-    print(report)
+    print(tour(out, epochs=epochs, device=device))
     print(
         f"open the report in a browser, then try:\n  zoo list\n"
         f"  zoo predict resnet {out / 'digits'}\n  zoo train softmax\n  zoo verify",

@@ -39,6 +39,23 @@ class Tally:
     first_error: str = ""
     seconds: float = 0.0
 
+    @property
+    def summary(self) -> str:
+        """The job in a line; in another one, how many inputs failed and the first of them."""
+        speed = self.rows / self.seconds if self.seconds else 0
+        line = f"{self.rows:,} rows on {self.device}, {speed:,.0f} rows/s"
+        if not self.failed:
+            return line
+        failed = f"zoo: {self.failed:,} of {self.rows:,} inputs failed"
+        return f"{line}\n{failed}, first {self.first_error}"
+
+    @property
+    def exit_code(self) -> int:
+        """0: done; 3: some inputs failed; 1: all of them."""
+        if not self.failed:
+            return 0
+        return 3 if self.failed < self.rows else 1
+
 
 def run(
     session: Session,

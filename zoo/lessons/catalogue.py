@@ -57,6 +57,11 @@ def folder() -> Path:
     return packaged if packaged.is_dir() else _PACKAGE.parent / "examples"
 
 
+def names() -> list[str]:
+    """Return the names of all lessons, in the order of the notes."""
+    return list(ORDER)
+
+
 def lessons() -> list[Lesson]:
     """Return all lessons in the order of the notes. Reads the scripts, imports none of them.
 
