@@ -1,7 +1,8 @@
-"""What tests share: the command line in a process of its own or in this one, and real digits."""
+"""What tests share: the command line, in a process of its own or in this one; digits; exports."""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -9,16 +10,21 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnx
 import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
 import cli
-from zoo.bundle.folder import weights_dir
+from zoo.bundle.folder import Bundle, weights_dir
 from zoo.datasets import mnist
+
+if TYPE_CHECKING:
+    from zoo.export.bundle import Exported
+    from zoo.export.variant import Variant
 
 ROOT = Path(__file__).parent.parent
 
@@ -47,6 +53,13 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test runs in a folder of its own, so that nothing leans on the repository's."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ZOO_MODELS", raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _bytecode(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Compile what the tests' processes import once, not in each: torch takes half the time."""
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+        os.environ["PYTHONPYCACHEPREFIX"] = str(tmp_path_factory.mktemp("bytecode"))
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +93,49 @@ def zoo_cli() -> Callable[..., Result]:
         return CliRunner().invoke(cli.app, [str(arg) for arg in args], input=input)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def torch_outputs() -> Callable[[str], np.ndarray]:
+    """torch's first output for a shipped model's whole test set, computed once."""
+    from zoo.evaluation.evaluate import dataset
+    from zoo.network.pipeline import Pipeline, run_torch
+    from zoo.network.pretrained import load
+
+    @functools.cache
+    def outputs(name: str) -> np.ndarray:
+        bundle = Bundle.open(name)
+        pipeline = Pipeline(load(bundle), bundle.card.spec, bundle.card.task).eval()
+        return run_torch(pipeline, dataset(bundle).test.inputs)
+
+    return outputs
+
+
+@pytest.fixture(scope="session")
+def exported(torch_outputs: Callable[[str], np.ndarray]) -> Callable[[str, Variant], Exported]:
+    """Export a variant of a shipped model, once for all tests."""
+    from zoo.export import bundle
+
+    build = bundle.build  # before `exports_once` replaces it
+
+    @functools.cache
+    def export(name: str, variant: Variant) -> Exported:
+        with pytest.MonkeyPatch.context() as patch:
+            if variant.preprocess == "graph":
+                patch.setattr(bundle, "run_torch", lambda *_: torch_outputs(name))
+            return build(Bundle.open(name), variant)
+
+    return export
+
+
+@pytest.fixture
+def exports_once(monkeypatch: pytest.MonkeyPatch, exported: Callable[..., Exported]) -> None:
+    """What `zoo export` of a shipped model writes is exported once for all tests."""
+    from zoo.export import bundle
+
+    monkeypatch.setattr(
+        bundle, "build", lambda opened, variant: exported(opened.card.name, variant)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,26 @@ from zoo.export.parity import compare
 from zoo.network.pipeline import Pipeline, run_torch
 
 
-def test_two_processes_export_the_same_bytes(
-    zoo_process: Callable[..., Any], zoo_cli: Callable[..., Any]
+@pytest.mark.usefixtures("exports_once")
+def test_another_process_exports_the_same_bytes(
+    zoo_command: list[str], zoo_cli: Callable[..., Any]
 ) -> None:
-    done = zoo_process("export", "googlenet", "-o", "a.onnx")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "a.onnx\n"
-    assert "same top-1 on 10,000 of 10,000" in done.stderr
-    assert zoo_cli("export", "googlenet", "-o", "b.onnx").exit_code == 0
-    assert Path("a.onnx").read_bytes() == Path("b.onnx").read_bytes()
+    exports = {name: ("export", *args, "-o", name) for name, args in {
+        "fp32": ("googlenet",), "int8": ("cnn", "--precision", "int8"),
+    }.items()}  # fmt: skip
+    Path("other").mkdir()
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": "other"}
+    others = {name: subprocess.Popen([*zoo_command, *exports[name]], **pipes) for name in exports}
+    for name, process in others.items():
+        assert zoo_cli(*exports[name]).exit_code == 0
+        stdout, stderr = process.communicate(timeout=300)
+        assert (process.returncode, stdout) == (0, f"{name}\n"), stderr
+        assert stderr.count("\n") == 1
+        assert name != "fp32" or "same top-1 on 10,000 of 10,000" in stderr
+        assert Path(name).read_bytes() == Path("other", name).read_bytes()
 
 
+@pytest.mark.usefixtures("exports_once")
 def test_the_default_name_is_the_models(zoo_cli: Callable[..., Any]) -> None:
     assert zoo_cli("export", "linear").stdout == "linear.onnx\n"
     shipped = weights_dir() / "linear" / ONNX
@@ -38,7 +48,7 @@ def test_the_default_name_is_the_models(zoo_cli: Callable[..., Any]) -> None:
 
 def test_a_graph_that_disagrees_is_refused(digits: mnist.Split) -> None:
     card = zoo.card("cnn")
-    graph = (Bundle.open("cnn").path / ONNX).read_bytes()
+    graph = Bundle.open("cnn").read(ONNX)
     network = zoo.load("cnn")
     pipeline = Pipeline(network, card.spec, card.task).eval()
     samples = digits.inputs[:2_000]
@@ -50,6 +60,7 @@ def test_a_graph_that_disagrees_is_refused(digits: mnist.Split) -> None:
         compare(graph, run_torch(pipeline, samples), samples)
 
 
+@pytest.mark.usefixtures("exports_once")
 def test_a_file_that_cannot_be_written_is_said_so(zoo_cli: Callable[..., Any]) -> None:
     result = zoo_cli("export", "linear", "-o", "missing/linear.onnx")
     assert result.exit_code == 1

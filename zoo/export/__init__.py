@@ -1,1 +1,1 @@
-"""Export to ONNX: the graph, its proof beside torch, its variants and test vectors."""
+"""Export to ONNX: the graph, its parity with torch, its variants and test vectors."""

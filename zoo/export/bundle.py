@@ -1,4 +1,4 @@
-"""A bundle's network, exported once more: a file, a bundle, or a folder of test vectors."""
+"""`zoo export`: a bundle's network as a file, as a bundle or as a folder of test vectors."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from zoo.network.pretrained import load
 from zoo.spec import TableSpec
 
 
-class Made(NamedTuple):
-    """A file, its figures, its confusion matrix, and the inputs it was measured on."""
+class Exported(NamedTuple):
+    """An ONNX file in memory, and its figures on `samples`, the raw inputs of the test set."""
 
     graph: bytes
     measured: Measured
@@ -37,22 +37,22 @@ class Made(NamedTuple):
     samples: NDArray[Any]
 
 
-def make(bundle: Bundle, variant: Variant) -> Made:
+def build(bundle: Bundle, variant: Variant) -> Exported:
     """Export a bundle's network in memory, and measure it on the whole test set.
 
     Raises:
-        UsageError: the variant cannot be. VerificationError: it is not good enough (see
-        `zoo.export.parity`), or the bundle was changed.
+        UsageError: this variant is not available. VerificationError: it is not good enough (see
+        `zoo.export.parity`), or a file does not match the card.
     """
     card, data = bundle.card, dataset(bundle)
     pipeline = Pipeline(load(bundle), card.spec, card.task).eval()
-    # A folder's rows come class by class: calibrate on every n-th, not on the first ones.
+    # A folder's rows are sorted by class: calibrate on every n-th row, not on the first ones.
     stride = -(-len(data.train.targets) // CALIBRATION)
     rows, samples = data.train.inputs[::stride], data.test.inputs
     meta = contract(card.name, card.task, card.labels, card.files[WEIGHTS])
     if variant != Variant():
         meta["variant"] = variant
-    if variant.preprocess == "none":
+    if variant.preprocess == "none":  # the caller normalizes: take it out of the graph
         rows, samples = normalized(pipeline, rows), normalized(pipeline, samples)
         pipeline.add_module("normalise", nn.Identity())
         pipeline.image = False
@@ -62,7 +62,7 @@ def make(bundle: Bundle, variant: Variant) -> Made:
     model = _convert(pipeline, bundle, variant, rows)
     graph = to_bytes(model, meta)
     run = parity.open_graph(graph)
-    outputs = run(samples, variant.batch or parity.PART)
+    outputs = run(samples, variant.batch or parity.ROWS)
     measured = Measured(
         **msgspec.structs.asdict(parity.difference(expected, outputs)),
         test=metrics.measure(card.task, outputs, data.test.targets),
@@ -76,13 +76,14 @@ def make(bundle: Bundle, variant: Variant) -> Made:
         parity.check_batches(run, samples, outputs, limit)
     if variant != Variant():  # the default's figures are on its card
         graph = to_bytes(model, meta | {"measured": measured})
-    return Made(graph, measured, metrics.confusion(card.task, outputs, data.test.targets), samples)
+    confusion = metrics.confusion(card.task, outputs, data.test.targets)
+    return Exported(graph, measured, confusion, samples)
 
 
 def _convert(
     pipeline: Pipeline, bundle: Bundle, variant: Variant, rows: NDArray[Any]
 ) -> onnx.ModelProto:
-    """Convert to the variant's precision and opset; `rows` calibrate int8."""
+    """Convert to the variant's precision and opset; `rows` are the inputs to calibrate int8 on."""
     card = bundle.card
     if variant.precision == "fp16":
         pipeline.network = Half(pipeline.network)
@@ -104,50 +105,50 @@ def _convert(
 def export_bundle(
     bundle: Bundle, to: str | Path, variant: Variant | None = None, *, vectors: bool = False
 ) -> Measured:
-    """Export a bundle's network: to a file, a bundle or a folder of test vectors.
+    """Export a bundle's network to a file, a bundle or a folder of test vectors.
 
     Args:
-        bundle: whose weights to take.
-        to: a file; an existing folder or text that ends in "/": a whole bundle is written there.
-        variant: None: the file that is in the bundle.
-        vectors: write the file with test vectors into the folder `to`; see `zoo.export.vectors`.
+        bundle: with the weights.
+        to: a file; or, if it is an existing folder or ends in "/", the folder of a new bundle.
+        variant: None: the variant that bundles have.
+        vectors: write the file and test vectors into the folder `to`; see `zoo.export.vectors`.
 
     Raises:
-        UsageError: the variant or the folder cannot be. VerificationError: as `make`; nothing was
-        written. OSError: it cannot be written.
+        UsageError: this variant is not available, or the folder is not empty.
+        VerificationError: as `build`; nothing was written. OSError: it cannot be written.
     """
     variant, path = variant or Variant(), Path(to)
-    whole = not vectors and (str(to).endswith(("/", os.sep)) or path.is_dir())
-    if whole and (variant.batch or variant.preprocess == "none"):
+    as_bundle = not vectors and (str(to).endswith(("/", os.sep)) or path.is_dir())
+    if as_bundle and (variant.batch or variant.preprocess == "none"):
         raise UsageError(
             f"{to} would be a bundle, which takes raw inputs at any batch size: name a file, or "
             "leave out batch and preprocess"
         )
-    if (whole or vectors) and path.exists() and (path.is_file() or any(path.iterdir())):
+    if (as_bundle or vectors) and path.exists() and (path.is_file() or any(path.iterdir())):
         raise UsageError(f"{to}: expected a new or an empty folder")
-    made = make(bundle, variant)
+    exported = build(bundle, variant)
     if vectors:
         from zoo.export.vectors import write_vectors
 
-        write_vectors(path, made.graph, made.samples, variant)
-    elif whole:
-        _write_bundle(bundle, path, made, variant)
+        write_vectors(path, exported.graph, exported.samples, variant)
+    elif as_bundle:
+        _write_bundle(bundle, path, exported, variant)
     else:
-        write_atomic(path, made.graph)
-    return made.measured
+        write_atomic(path, exported.graph)
+    return exported.measured
 
 
-def _write_bundle(bundle: Bundle, folder: Path, made: Made, variant: Variant) -> None:
-    card, measured = bundle.card, made.measured
+def _write_bundle(bundle: Bundle, folder: Path, exported: Exported, variant: Variant) -> None:
+    card, measured = bundle.card, exported.measured
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / WEIGHTS, bundle.read(WEIGHTS))
-    write_atomic(folder / ONNX, made.graph)
+    write_atomic(folder / ONNX, exported.graph)
     changes = {
         "title": card.title + (f", {variant.precision}" if variant.precision != "fp32" else ""),
         "test": measured.test,
-        "confusion": made.confusion,
+        "confusion": exported.confusion,
         "parity": Parity(measured.max_abs_difference, measured.same_top1, measured.samples),
-        "seeds": None,  # theirs are figures of fp32
+        "seeds": None,  # they are figures of fp32
         "files": {name: sha256(folder / name) for name in (WEIGHTS, ONNX)},
     }
     Bundle.write(folder, msgspec.structs.replace(card, **changes))

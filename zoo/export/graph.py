@@ -1,7 +1,7 @@
-"""The ONNX graph of a pipeline: one file, the same bytes each time, no path of this machine in it.
+"""The ONNX graph of a pipeline: one file, byte-reproducible, without paths of this machine.
 
 `nn.RNN` comes out unrolled into 28 steps. ONNX's own RNN operator was compared (ONNX Runtime 1.31,
-2 cores): 1.5 times faster at batch 1, 8 times slower at batch 256; unrolled it stays.
+2 cores): 1.5 times faster at batch 1, but 8 times slower at batch 256.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from zoo.network.pipeline import Pipeline
 from zoo.spec import ImageSpec, Spec, Task, outputs
 from zoo.version import __version__
 
-#: What ONNX Runtime 1.18 and later load; newer opsets ask for more.
+#: ONNX Runtime 1.18 and later load it; newer opsets require a higher one.
 IR_VERSION = 10
 
 
@@ -47,17 +47,17 @@ def export(
         expected: the pipeline's first output for them.
 
     Returns:
-        The bytes of the ONNX file, and how well it agrees.
+        The bytes of the ONNX file, and the measured parity.
 
     Raises:
-        VerificationError: a difference above 1e-4, another top-1, or batches that disagree.
+        VerificationError: a difference above 1e-4, another top-1, or batch sizes that disagree.
     """
     graph = to_bytes(to_model(pipeline, spec, Variant(), len(meta["labels"])), meta)
     return graph, compare(graph, expected, samples)
 
 
 def contract(name: str, task: Task, labels: Sequence[str], weights_sha256: str) -> dict[str, Any]:
-    """Return what the file's metadata says, each value to be written as JSON."""
+    """Return the file's metadata; each value is written as JSON."""
     return {
         "name": name,
         "task": task,
@@ -68,13 +68,13 @@ def contract(name: str, task: Task, labels: Sequence[str], weights_sha256: str) 
 
 
 def to_model(pipeline: Pipeline, spec: Spec, variant: Variant, classes: int) -> onnx.ModelProto:
-    """Convert a pipeline by torch's exporter.
+    """Convert a pipeline with torch's exporter.
 
     Args:
         pipeline: in eval mode, on the CPU.
         spec: its input.
         variant: opset, batch and preprocessing of the file.
-        classes: how many; 0 in a regression.
+        classes: their number; 0 in a regression.
     """
     raw = variant.preprocess == "graph"
     row, dtype = spec.tensor.row, spec.tensor.dtype if raw else "float32"
@@ -94,8 +94,8 @@ def to_model(pipeline: Pipeline, spec: Spec, variant: Variant, classes: int) -> 
         )
     assert program is not None
     model: onnx.ModelProto = program.model_proto
-    # Metadata has stack traces, with the paths of this machine. onnx_ir's pass for this was tried:
-    # it leaves what inputs, outputs and initializers have.
+    # The metadata holds stack traces, with paths of this machine. onnx_ir's
+    # ClearMetadataAndDocStringPass leaves that of inputs, outputs and initializers.
     graph = model.graph
     del graph.metadata_props[:]
     for part in (*graph.node, *graph.input, *graph.output, *graph.initializer):
@@ -109,7 +109,7 @@ def to_model(pipeline: Pipeline, spec: Spec, variant: Variant, classes: int) -> 
 
 
 def to_bytes(model: onnx.ModelProto, meta: Mapping[str, Any]) -> bytes:
-    """Check a model and write it with its metadata, the same bytes each time."""
+    """Check a model and serialize it with its metadata, deterministically."""
     model.producer_name, model.producer_version = "torch-tutorial-zoo", __version__
     del model.graph.value_info[:]
     onnx.helper.set_model_props(
@@ -122,7 +122,7 @@ def to_bytes(model: onnx.ModelProto, meta: Mapping[str, Any]) -> bytes:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the exporter's own chatter off stdout and stderr; its errors still raise."""
+    """Silence the exporter's messages on stdout and stderr; its errors are still raised."""
     level, nowhere = logging.getLogger("torch.onnx").level, logging.NullHandler()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     logging.getLogger().addHandler(nowhere)

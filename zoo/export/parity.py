@@ -1,4 +1,4 @@
-"""The proof of an ONNX file: the same answers as torch, on real data, at several batch sizes."""
+"""Parity: an ONNX file has torch's outputs, on the whole test set and at several batch sizes."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from zoo.errors import VerificationError, first_line
 from zoo.runtime.providers import cpu_session
 from zoo.spec import TableSpec
 
-#: fp32: the largest difference allowed between a logit of ONNX Runtime and of torch, both on CPU.
+#: fp32: the largest difference between a logit of ONNX Runtime and of torch, both on the CPU.
 ATOL = 1e-4
-#: fp16 and int8 may lose this fraction of accuracy or R2, and of a table model's largest output.
-LOST, LOOSE = 0.001, 0.01
+#: fp16 and int8: how much lower accuracy or R2 may be, and the largest difference allowed, as a
+#: fraction of the largest output (of table models, and between batch sizes).
+MAX_LOSS, MAX_DIFFERENCE = 0.001, 0.01
 BATCHES = (1, 2, 3, 7, 1000)
 #: Rows of one run over the test set.
-PART = 500
+ROWS = 500
 
-#: Runs an ONNX file over rows, so many at a time; returns its first output.
+#: Runs an ONNX file on rows, a number of them at a time; returns its first output.
 RunGraph = Callable[[NDArray[Any], int], NDArray[np.float32]]
 
 
 class Measured(Parity, frozen=True):
-    """A file over the whole test set, beside torch in float32: differences and both's metrics."""
+    """A file on the whole test set against torch in float32: parity, and the metrics of both."""
 
     test: dict[str, float]
     fp32: dict[str, float]
@@ -44,7 +45,7 @@ class Measured(Parity, frozen=True):
 
 
 def filled(rows: NDArray[Any], batch: int) -> NDArray[Any]:
-    """Fill up the last batch with the first rows again: some files take whole batches alone."""
+    """Fill the last batch with the first rows: a file with a fixed batch takes no fewer."""
     return np.resize(rows, (-(-len(rows) // batch) * batch, *rows.shape[1:]))
 
 
@@ -62,10 +63,10 @@ def open_graph(graph: bytes) -> RunGraph:
     name = session.get_inputs()[0].name
 
     def run(rows: NDArray[Any], size: int) -> NDArray[np.float32]:
-        whole = filled(rows, size)
-        parts = (whole[start : start + size] for start in range(0, len(whole), size))
+        padded = filled(rows, size)
+        batches = (padded[start : start + size] for start in range(0, len(padded), size))
         outputs: NDArray[np.float32] = np.concatenate(
-            [session.run(None, {name: part})[0] for part in parts]
+            [session.run(None, {name: batch})[0] for batch in batches]
         )
         return outputs[: len(rows)]
 
@@ -77,26 +78,26 @@ def compare(graph: bytes, expected: NDArray[np.float32], samples: NDArray[Any]) 
 
     Args:
         graph: the file.
-        expected: torch's first output for the samples.
+        expected: torch's first output for the samples, float32 [n, classes] or [n, 1].
         samples: raw inputs: the whole test set.
 
     Raises:
-        VerificationError: they do not agree.
+        VerificationError: they differ by more than is allowed.
     """
     run = open_graph(graph)
-    parity = difference(expected, run(samples, PART))
+    parity = difference(expected, run(samples, ROWS))
     check_batches(run, samples, expected, check_fp32(expected, parity))
     return parity
 
 
 def difference(expected: NDArray[Any], outputs: NDArray[Any]) -> Parity:
-    """Return how far two outputs of the same rows are apart."""
+    """Return the difference between two outputs [n, classes] of the same rows."""
     same = int((expected.argmax(axis=1) == outputs.argmax(axis=1)).sum())
     return Parity(float(np.abs(expected - outputs).max()), same, len(outputs))
 
 
 def check_fp32(expected: NDArray[Any], parity: Parity) -> float:
-    """Hold a float32 file to torch; return the difference that was allowed.
+    """Check a float32 file against torch; return the difference that is allowed.
 
     Raises:
         VerificationError: a larger difference, or another top-1.
@@ -113,34 +114,35 @@ def check_fp32(expected: NDArray[Any], parity: Parity) -> float:
 
 
 def check_lossy(card: Card, measured: Measured, largest: float) -> float:
-    """Hold fp16 and int8 to fp32: 0.1 points of accuracy (or R2), 1 % of a table model's outputs.
+    """Check fp16 or int8 against fp32; see `MAX_LOSS` and `MAX_DIFFERENCE`.
 
     Returns:
-        The difference that two batch sizes may have: 1 % of the largest output.
+        The difference that is allowed between two batch sizes.
 
     Raises:
-        VerificationError: more was lost.
+        VerificationError: the accuracy or R2 is too low, or the difference too large.
     """
     test, fp32 = measured.test[card.metric], measured.fp32[card.metric]
-    far = isinstance(card.spec, TableSpec) and measured.max_abs_difference > LOOSE * largest
-    if far or not fp32 - test <= LOST + 1e-9:
+    limit = MAX_DIFFERENCE * largest
+    too_far = isinstance(card.spec, TableSpec) and measured.max_abs_difference > limit
+    if too_far or not fp32 - test <= MAX_LOSS + 1e-9:
         raise VerificationError(
             f"not good enough on the {measured.samples:,} test rows: {card.metric} {test:.4f}, in "
-            f"fp32 {fp32:.4f} (allowed {LOST} less), largest difference "
+            f"fp32 {fp32:.4f} (allowed {MAX_LOSS} less), largest difference "
             f"{measured.max_abs_difference:.2e}; nothing was written"
         )
-    return LOOSE * largest
+    return limit
 
 
 def check_batches(
     run: RunGraph, samples: NDArray[Any], expected: NDArray[Any], limit: float
 ) -> None:
-    """Hold each of several batch sizes to the expected outputs.
+    """Check that the outputs do not depend on the batch size.
 
     Raises:
-        VerificationError: one of them gives something else.
+        VerificationError: they do.
     """
     for size in BATCHES:
         rows, want = filled(samples[:size], size), filled(expected[:size], size)
         if not np.abs(run(rows, size) - want).max() <= limit:
-            raise VerificationError(f"the ONNX graph gives something else at batch size {size}")
+            raise VerificationError(f"the ONNX graph's outputs differ at batch size {size}")

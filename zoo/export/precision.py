@@ -1,4 +1,4 @@
-"""fp16 and int8: the network in half precision, the graph quantized; see `zoo.export.variant`."""
+"""fp16 and int8: the network in half precision, the quantized graph; see `zoo.export.variant`."""
 
 from __future__ import annotations
 
@@ -17,34 +17,35 @@ from torch import Tensor, nn
 from zoo.export.parity import filled
 from zoo.network.pipeline import Pipeline, channels_first
 
+#: The most training rows to calibrate int8 on.
 CALIBRATION = 1024
 _MATRICES = ["Gemm", "MatMul"]
 
 
 class Half(nn.Module):
-    """A network made to compute in half precision, float32 in and out."""
+    """A network that computes in half precision; its input and output are float32."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network.half()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map what the network maps, to what it gives."""
+        """Map the network's input to its output, shapes as they are."""
         y: Tensor = self.network(x.half()).float()
         return y
 
 
 def normalized(pipeline: Pipeline, inputs: NDArray[Any]) -> NDArray[Any]:
-    """Do to raw inputs what a caller of a file without preprocessing does."""
+    """Normalize raw inputs as the caller of a file without preprocessing does."""
     x = torch.from_numpy(inputs)
     rows: NDArray[Any] = pipeline.normalise(channels_first(x) if pipeline.image else x).numpy()
     return rows
 
 
 def defuse(graph: onnx.GraphProto) -> None:
-    """Turn MatMul(Transpose(x), weight) into Transpose(MatMul(x, weight)), where it is the same.
+    """Turn MatMul(Transpose(x), weight) into the equivalent Transpose(MatMul(x, weight)).
 
-    ONNX Runtime 1.31 fuses the former, in half precision on the CPU, with a segmentation fault.
+    ONNX Runtime 1.31 fuses the former in half precision on the CPU, and crashes.
     """
     weights = {weight.name for weight in graph.initializer if len(weight.dims) == 2}
     before = {node.output[0]: node for node in graph.node if node.op_type == "Transpose"}

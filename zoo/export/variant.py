@@ -1,13 +1,13 @@
 """Variants of an ONNX file: precision, opset, a fixed batch, with or without the preprocessing.
 
-fp32  the network as it is; held to torch within 1e-4 and the same top-1.
-fp16  the network in half precision; inputs, normalizing, outputs and softmax stay as they are.
-int8  static quantization (QDQ): 8-bit weights and activations, whose ranges are those of up to
-      1,024 training rows. In float32 stay the convolution that reads the image (over one channel
-      it is slower in int8) and what a Gemm or MatMul gives, until the next one reads it: logits
-      are not clipped. A table's standardized columns have outliers ten deviations out: there
-      activations have 16 bits, and the file has opset 21. An x86 processor without VNNI (before
-      2019) may round worse: `zoo evaluate` says how it is on yours.
+fp32  the network unchanged; within 1e-4 of torch, with the same top-1.
+fp16  the network in half precision; inputs, normalization, outputs and softmax are unchanged.
+int8  static quantization (QDQ): 8-bit weights and activations, whose ranges are calibrated on up
+      to 1,024 training rows. The convolution that reads the image stays in float32 (over one
+      channel int8 is slower), as do the outputs of Gemm and MatMul, so that logits are not
+      clipped. A table's standardized columns have outliers of ten standard deviations: its
+      activations have 16 bits, for which the file needs opset 21. An x86 processor without VNNI
+      (before 2019) may lose more accuracy: `zoo evaluate` measures it on yours.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from zoo.errors import UsageError, unknown
 
 Precision = Literal["fp32", "fp16", "int8"]
 Preprocess = Literal["graph", "none"]
-#: The default is what ONNX Runtime 1.18 and later load; torch's converter reaches these.
+#: ONNX Runtime 1.18 and later load the default; torch's exporter supports the range.
 OPSET, OPSETS = 20, range(15, 27)
 
 
 class Variant(Struct, frozen=True):
-    """Which ONNX file of a network; the default is the one in its bundle.
+    """A variant of a network's ONNX file; the default is the one in its bundle.
 
     Attributes:
         precision: of the network's weights and arithmetic.
-        opset: None takes 20, or what the precision needs.
-        batch: rows that the file takes, always; None: any number.
+        opset: None: 20, or the one that the precision needs.
+        batch: the fixed number of rows that the file takes; None: any number.
         preprocess: "graph": raw input, as on the card; "none": the file's input is named `input`
-            and takes float32 [batch, channels, height, width] or columns, normalized already.
+            and takes normalized float32 [batch, channels, height, width] or [batch, columns].
     """
 
     precision: Precision = "fp32"
