@@ -367,8 +367,7 @@ def export(
     if form == "triton":
         from zoo.bundle.triton import repository
 
-        kind = "gpu" if gpu else "cpu"
-        print(repository([bundle], Path(output or "models"), kind=kind)[0])
+        print(repository([bundle], Path(output or "models"), kind="gpu" if gpu else "cpu")[0])
         return
     if test_vectors and output:
         raise UsageError("--test-vectors DIR contains the file: leave out -o")
