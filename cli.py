@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -429,7 +428,6 @@ def predict(
 ) -> None:
     """Predict images or tables, and write a row for each."""
     from serve.batch import job, sinks
-    from serve.batch.run import Tally
     from serve.batch.run import run as run_locally
     from zoo.bundle.folder import Bundle
     from zoo.runtime.session import Session
@@ -441,7 +439,7 @@ def predict(
     bundle = Bundle.open(model)
     on: dict[str, Any] = {"device": device, "graphs": cuda_graphs, "fp16": fp16}
     options: dict[str, Any] = {"top": top, "invert": invert}
-    run: Callable[..., Tally]
+    run: Any
     if engine == "ray":
         if resume:
             raise UsageError("--resume is for the other engines: a Ray job outlives its workers")
@@ -592,7 +590,7 @@ def doctor(json: Json = False) -> None:
         _print_json([finding._asdict() for finding in findings])
     else:
         rows = []
-        for status, check, detail, fix in findings:
+        for check, status, detail, fix in findings:
             rows += [[status, check, detail], *([["", "", f"-> {fix}"]] if fix else [])]
         print_table(rows)
     if any(finding.status == "broken" for finding in findings):
