@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import struct
 import subprocess
 import sys
 import time
@@ -142,6 +143,35 @@ def exports_once(monkeypatch: pytest.MonkeyPatch, exported: Callable[..., Export
 def digits() -> mnist.Split:
     """The 10,000 test digits."""
     return mnist.load_test()
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    """Write an array of bytes as an IDX file."""
+    head = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+    path.write_bytes(head + array.astype(np.uint8).tobytes())
+
+
+@pytest.fixture(scope="session")
+def small_mnist(tmp_path_factory: pytest.TempPathFactory, digits: mnist.Split) -> Path:
+    """IDX files of 8,000 test digits to train on and 2,000 to test on: quick epochs."""
+    folder = tmp_path_factory.mktemp("data") / "small"
+    folder.mkdir()
+    for part, rows in (("train", slice(2000, None)), ("t10k", slice(2000))):
+        write_idx(folder / f"{part}-images-idx3-ubyte", digits.inputs[rows, :, :, 0])
+        write_idx(folder / f"{part}-labels-idx1-ubyte", digits.targets[rows])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def logistic_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """Logistic regression, 30 epochs, with the seeds 1, 2 and 3."""
+    folder = tmp_path_factory.mktemp("seeds")
+    runs = {seed: folder / f"seed-{seed}" for seed in (1, 2, 3)}
+    for seed, run in runs.items():
+        words = ["train", "logistic", "--epochs", "30", "--seed", str(seed), "--out", str(run)]
+        done = CliRunner().invoke(cli.app, words)
+        assert (done.exit_code, done.stdout) == (0, f"{run}\n"), done.stderr
+    return runs
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import gzip
 import json
 import os
 import shutil
-import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from conftest import write_idx
 from PIL import Image
 from test_server import Server
 from typer.testing import Result
@@ -76,12 +76,6 @@ def color_run(
     return run, done.stderr
 
 
-def write_idx(path: Path, array: np.ndarray) -> None:
-    head = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
-    data = head + array.astype(np.uint8).tobytes()
-    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
-
-
 @pytest.fixture
 def idx_folder(tmp_path: Path, digits: mnist.Split) -> Path:
     """600 digits as IDX files, the classes 3 to 8 alone, some packed and some not."""
@@ -89,7 +83,10 @@ def idx_folder(tmp_path: Path, digits: mnist.Split) -> Path:
     folder.mkdir()
     rows = np.flatnonzero((digits.targets >= 3) & (digits.targets <= 8))[:600]
     for part, some in (("train", rows[:500]), ("t10k", rows[500:])):
-        write_idx(folder / f"{part}-images-idx3-ubyte.gz", digits.inputs[some, :, :, 0])
+        images = folder / f"{part}-images-idx3-ubyte"
+        write_idx(images, digits.inputs[some, :, :, 0])
+        (folder / f"{images.name}.gz").write_bytes(gzip.compress(images.read_bytes(), mtime=0))
+        images.unlink()
         write_idx(folder / f"{part}-labels-idx1-ubyte", digits.targets[some])
     return folder
 

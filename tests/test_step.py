@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import time
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from conftest import labels, rows_of
-from test_train import start, step_of, wait_for
+from test_train import BUSY, has_steps, start, step_of, wait_for
 
 import zoo
 from zoo import datasets, registry
@@ -22,8 +22,6 @@ from zoo.errors import UsageError
 from zoo.network.pipeline import Normalize, channels_first
 from zoo.recipe import Recipe
 from zoo.training.step import make_step
-
-Process = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "muon"])
@@ -55,48 +53,42 @@ def test_ten_steps_by_hand_are_those_of_torch(name: str, optimizer: str) -> None
     assert difference < largest
 
 
-def test_a_training_by_hand_ends_as_a_bundle(tmp_path: Path, zoo_process: Process) -> None:
-    run = tmp_path / "softmax"
-    done = zoo_process(
-        "train", "softmax", "--engine", "numpy", "--epochs", 1, "--set", "teacher=", "--out", run
-    )
-    assert done.returncode == 0, done.stderr
+@pytest.fixture(scope="module")
+def by_hand(tmp_path_factory: pytest.TempPathFactory, small_mnist: Path) -> tuple[Path, Path]:
+    """The same training by hand, at the same time: to its end, and stopped after an epoch."""
+    folder = tmp_path_factory.mktemp("by-hand")
+    whole, parts = folder / "whole", folder / "parts"
+    command = [sys.executable, "-c", BUSY, "train", "cnn", "--engine", "numpy"]
+    command += ["--data", str(small_mnist), "--epochs", "3"]
+    command += ["--batch-size", "64", "--set", "ema_decay=0.9", "--out"]
+    processes = [start(command, run) for run in (whole, parts)]
+    wait_for(lambda: has_steps(parts))
+    processes[1].send_signal(signal.SIGTERM)
+    for process, code in zip(processes, (0, 130), strict=True):
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == code, said
+    return whole, parts
+
+
+def test_a_training_by_hand_ends_as_a_bundle(by_hand: tuple[Path, Path]) -> None:
+    run = by_hand[0]
     card = Bundle.open(run).card
     assert card.recipe.engine == "numpy"
     assert card.test["accuracy"] > 0.95
     images = datasets.load("mnist").test.inputs[:500]
-    by_hand = zoo.Session(run, engine="numpy").predict(images)
-    by_onnx = zoo.Session(run, device="cpu").predict(images)
-    assert by_hand.labels == by_onnx.labels
-    np.testing.assert_allclose(by_hand.probabilities, by_onnx.probabilities, atol=1e-4)
+    numpy, onnx = (zoo.Session(run, engine=engine, device="cpu") for engine in ("numpy", "onnx"))
+    ours, theirs = numpy.predict(images), onnx.predict(images)
+    assert ours.labels == theirs.labels
+    np.testing.assert_allclose(ours.probabilities, theirs.probabilities, atol=1e-4)
 
 
 def test_a_training_by_hand_that_was_stopped_ends_with_the_same_bytes(
-    tmp_path: Path, zoo_command: list[str], zoo_process: Process
+    by_hand: tuple[Path, Path], zoo_cli: Callable[..., Any]
 ) -> None:
-    options = (
-        "--engine",
-        "numpy",
-        "--epochs",
-        1,
-        "--set",
-        "optimizer=sgd",
-        "--lr",
-        "0.05",
-        "--set",
-        "teacher=",
-    )
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert zoo_process("train", "softmax", *options, "--out", whole).returncode == 0
-    process = start(zoo_command, "train", "softmax", *options, "--out", parts)
-    wait_for(lambda: step_of(parts) >= 0)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert step_of(parts) > 0
-    done = zoo_process("train", "--resume", parts)
-    assert done.returncode == 0, done.stderr
+    whole, parts = by_hand
+    assert 0 < step_of(parts) < step_of(whole)
+    done = zoo_cli("train", "--resume", parts)
+    assert done.exit_code == 0, done.stderr
     assert (whole / WEIGHTS).read_bytes() == (parts / WEIGHTS).read_bytes()
 
 

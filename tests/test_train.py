@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +24,10 @@ from zoo.bundle.card import CARD, ONNX, WEIGHTS
 from zoo.bundle.folder import Bundle, weights_dir
 from zoo.training import checkpoint
 
-SHORT = ("--epochs", "2", "--batch-size", "500", "--set", "teacher=")
+SHORT = ("--epochs", "3", "--batch-size", "500")
+#: The command line, with a checkpoint after every epoch.
+BUSY = "import cli; from zoo.training import loop; loop.CHECKPOINT_EVERY = -1; cli.main()"
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 
 def test_a_run_is_a_whole_bundle(quick_run: Path) -> None:
@@ -71,13 +76,45 @@ def step_of(run: Path) -> int:
     return checkpoint.load(run)[0].step
 
 
+def has_steps(run: Path) -> bool:
+    return step_of(run) > 0
+
+
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An uninterrupted training of rnn: Muon and AdamW."""
+def options(small_mnist: Path) -> tuple[str, ...]:
+    """A short training of rnn, which has Muon and AdamW, with augmentation."""
+    return ("train", "rnn", "--data", str(small_mnist), *SHORT, "--set", "rotate=8")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, options: tuple[str, ...]) -> Path:
+    """An uninterrupted training."""
     run = tmp_path_factory.mktemp("whole") / "run"
-    result = CliRunner().invoke(cli.app, ["train", "rnn", *SHORT, "--out", str(run)])
+    result = CliRunner().invoke(cli.app, [*options, "--out", str(run)])
     assert result.exit_code == 0, result.stderr
     return run
+
+
+@pytest.fixture(scope="module")
+def processes(
+    tmp_path_factory: pytest.TempPathFactory, options: tuple[str, ...]
+) -> dict[signal.Signals | None, tuple[Path, int, str]]:
+    """The same training in four processes, at the same time: run, exit code and stderr of each.
+
+    One is uninterrupted, the others are stopped by a signal after their first epoch.
+    """
+    folder = tmp_path_factory.mktemp("processes")
+    command = [sys.executable, "-c", BUSY, *options, "--out"]
+    runs = {stop: folder / (stop.name if stop else "whole") for stop in (*SIGNALS, None)}
+    started = {stop: start(command, run) for stop, run in runs.items()}
+    for stop in SIGNALS:
+        wait_for(functools.partial(has_steps, runs[stop]))
+        started[stop].send_signal(stop)
+    results: dict[signal.Signals | None, tuple[Path, int, str]] = {}
+    for stop, process in started.items():
+        _, said = process.communicate(timeout=300)
+        results[stop] = (runs[stop], process.returncode, said)
+    return results
 
 
 def assert_same_bytes(run: Path, other: Path, *, same: bool = True) -> None:
@@ -86,45 +123,40 @@ def assert_same_bytes(run: Path, other: Path, *, same: bool = True) -> None:
 
 
 def test_the_same_seed_gives_the_same_bytes_in_another_process(
-    whole: Path, zoo_process: Callable[..., Any]
+    whole: Path, processes: dict[signal.Signals | None, tuple[Path, int, str]]
 ) -> None:
-    done = zoo_process("train", "rnn", *SHORT, "--out", "run")
-    assert done.returncode == 0, done.stderr
-    assert_same_bytes(Path("run"), whole)
+    run, code, said = processes[None]
+    assert code == 0, said
+    assert_same_bytes(run, whole)
 
 
-def test_another_seed_gives_another_model(whole: Path, zoo_cli: Callable[..., Any]) -> None:
-    assert zoo_cli("train", "rnn", *SHORT, "--seed", "2", "--out", "run").exit_code == 0
-    assert_same_bytes(Path("run"), whole, same=False)
+def test_another_seed_gives_another_model(logistic_runs: dict[int, Path]) -> None:
+    assert_same_bytes(logistic_runs[2], logistic_runs[1], same=False)
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("stop", SIGNALS)
 def test_a_stopped_and_resumed_training_ends_with_the_same_bytes(
     stop: signal.Signals,
+    processes: dict[signal.Signals | None, tuple[Path, int, str]],
     whole: Path,
-    zoo_command: list[str],
-    tmp_path: Path,
+    options: tuple[str, ...],
     zoo_cli: Callable[..., Any],
 ) -> None:
-    run = tmp_path / "run"
-    process = start(zoo_command, "train", "rnn", *SHORT, "--out", run)
-    wait_for(lambda: step_of(run) >= 0)
-    time.sleep(0.7)  # somewhere in the first epochs
-    process.send_signal(stop)
-    _, said = process.communicate(timeout=60)
+    run, code, said = processes[stop]
     assert not (run / CARD).exists(), "it was to be stopped before its end"
     assert "Traceback" not in said
+    assert step_of(run) > 0
     if stop is signal.SIGKILL:
-        assert process.returncode == -signal.SIGKILL
+        assert code == -signal.SIGKILL
     else:
-        assert process.returncode == 130
+        assert code == 130
+        assert f"interrupted at step {step_of(run)} of 45" in said, "a checkpoint of that very step"
         assert f"zoo train rnn --resume {run}" in said
-        assert step_of(run) > 0, "a checkpoint of that very step"
 
     refused = zoo_cli("train", "cnn", "--resume", run)
     assert refused.exit_code == 2
     assert "holds a checkpoint of model 'rnn', not of 'cnn'" in refused.stderr
-    again = zoo_cli("train", "rnn", *SHORT, "--out", run)
+    again = zoo_cli(*options, "--out", run)
     assert again.exit_code == 2
     assert "already holds a run" in again.stderr
     unfinished = zoo_cli("predict", run, "x.png")
