@@ -203,7 +203,7 @@ def test_ray_serve_answers_as_zoo_serve_does(cluster: str, tmp_path: Path) -> No
 def test_what_cannot_be_is_refused_before_anything_starts(zoo_cli: Cli, digit_folder: Path) -> None:
     job = ["predict", "cnn", digit_folder]
     for more, code, reason in (
-        (["--address", "a:1"], 2, "--address is a Ray cluster's: give --engine ray too"),
+        (["--address", "a:1"], 2, "--address is that of a Ray cluster: give --engine ray too"),
         (["--engine", "ray", "--resume", "-o", "a.csv"], 2, "a Ray job outlives its workers"),
     ):
         refused = zoo_cli(*job, *more)
