@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import multiprocessing
 import os
 import struct
 import subprocess
@@ -84,6 +85,32 @@ def zoo_process(zoo_command: list[str]) -> Callable[..., subprocess.CompletedPro
         )
 
     return run
+
+
+def _forked(words: list[str], said: Path) -> None:
+    """Run `zoo` in a forked process; a training there writes a checkpoint after every epoch."""
+    from zoo.training import loop
+
+    os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+    loop.CHECKPOINT_EVERY = -1.0
+    sys.argv = ["zoo", *words]
+    cli.main()
+
+
+@pytest.fixture(scope="session")
+def zoo_fork() -> Callable[..., Any]:
+    """Start `zoo` in a process forked from one that has imported torch, its stderr in a file."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["zoo.training.start", "torch._dynamo", "torch.onnx", "onnxscript", "onnxruntime", "pytest"]
+    )
+
+    def fork(*words: object, said: Path) -> Any:
+        process = context.Process(target=_forked, args=([*map(str, words)], said))
+        process.start()
+        return process
+
+    return fork
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import labels, rows_of
-from test_train import BUSY, has_steps, start, step_of, wait_for
+from test_train import has_steps, step_of, wait_for
 
 import zoo
 from zoo import datasets, registry
@@ -54,19 +54,20 @@ def test_ten_steps_by_hand_are_those_of_torch(name: str, optimizer: str) -> None
 
 
 @pytest.fixture(scope="module")
-def by_hand(tmp_path_factory: pytest.TempPathFactory, small_mnist: Path) -> tuple[Path, Path]:
+def by_hand(
+    tmp_path_factory: pytest.TempPathFactory, zoo_fork: Callable[..., Any], small_mnist: Path
+) -> tuple[Path, Path]:
     """The same training by hand, at the same time: to its end, and stopped after an epoch."""
     folder = tmp_path_factory.mktemp("by-hand")
     whole, parts = folder / "whole", folder / "parts"
-    command = [sys.executable, "-c", BUSY, "train", "cnn", "--engine", "numpy"]
-    command += ["--data", str(small_mnist), "--epochs", "3"]
-    command += ["--batch-size", "64", "--set", "ema_decay=0.9", "--out"]
-    processes = [start(command, run) for run in (whole, parts)]
+    words = ("train", "cnn", "--engine", "numpy", "--data", small_mnist, "--epochs", 3)
+    words += ("--batch-size", 64, "--set", "ema_decay=0.9", "--out")
+    processes = [zoo_fork(*words, run, said=run.with_suffix(".said")) for run in (whole, parts)]
     wait_for(lambda: has_steps(parts))
-    processes[1].send_signal(signal.SIGTERM)
-    for process, code in zip(processes, (0, 130), strict=True):
-        _, said = process.communicate(timeout=120)
-        assert process.returncode == code, said
+    os.kill(processes[1].pid, signal.SIGTERM)
+    for process, run, code in zip(processes, (whole, parts), (0, 130), strict=True):
+        process.join(300)
+        assert process.exitcode == code, run.with_suffix(".said").read_text()
     return whole, parts
 
 

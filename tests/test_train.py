@@ -7,8 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,8 +23,6 @@ from zoo.bundle.folder import Bundle, weights_dir
 from zoo.training import checkpoint
 
 SHORT = ("--epochs", "3", "--batch-size", "500")
-#: The command line, with a checkpoint after every epoch.
-BUSY = "import cli; from zoo.training import loop; loop.CHECKPOINT_EVERY = -1; cli.main()"
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 
@@ -55,12 +51,6 @@ def zoo_input() -> Any:
     import torch
 
     return torch.zeros(2, 1, 28, 28)
-
-
-def start(command: list[str], *args: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*command, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
 
 
 def wait_for(what: Callable[[], bool], seconds: float = 120) -> None:
@@ -97,23 +87,27 @@ def whole(tmp_path_factory: pytest.TempPathFactory, options: tuple[str, ...]) ->
 
 @pytest.fixture(scope="module")
 def processes(
-    tmp_path_factory: pytest.TempPathFactory, options: tuple[str, ...]
+    tmp_path_factory: pytest.TempPathFactory,
+    zoo_fork: Callable[..., Any],
+    options: tuple[str, ...],
 ) -> dict[signal.Signals | None, tuple[Path, int, str]]:
     """The same training in four processes, at the same time: run, exit code and stderr of each.
 
     One is uninterrupted, the others are stopped by a signal after their first epoch.
     """
     folder = tmp_path_factory.mktemp("processes")
-    command = [sys.executable, "-c", BUSY, *options, "--out"]
     runs = {stop: folder / (stop.name if stop else "whole") for stop in (*SIGNALS, None)}
-    started = {stop: start(command, run) for stop, run in runs.items()}
+    started = {
+        stop: zoo_fork(*options, "--out", run, said=run.with_suffix(".said"))
+        for stop, run in runs.items()
+    }
     for stop in SIGNALS:
         wait_for(functools.partial(has_steps, runs[stop]))
-        started[stop].send_signal(stop)
+        os.kill(started[stop].pid, stop)
     results: dict[signal.Signals | None, tuple[Path, int, str]] = {}
-    for stop, process in started.items():
-        _, said = process.communicate(timeout=300)
-        results[stop] = (runs[stop], process.returncode, said)
+    for stop, run in runs.items():
+        started[stop].join(300)
+        results[stop] = (run, started[stop].exitcode, run.with_suffix(".said").read_text())
     return results
 
 
