@@ -1,4 +1,4 @@
-"""Augmentation of a whole batch at once: a random affine map and a smooth elastic displacement.
+"""Augmentation of a batch at once: a random affine map and a smooth elastic displacement.
 
 Source: P. Simard, D. Steinkraus, J. Platt, Best Practices for Convolutional Neural Networks
 Applied to Visual Document Analysis, 2003.

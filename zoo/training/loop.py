@@ -136,7 +136,7 @@ def _update_average(average: nn.Module, network: nn.Module, decay: float, step: 
     """Move the averaged weights towards the network's.
 
     Warm-up: with the full decay from the first step on, the average would hold the random weights
-    that it began with for thousands of steps. So the decay is 0.1 at first, and rises.
+    that it began with for hundreds of steps. So the decay is 0.1 at first, and rises.
     """
     if not decay:
         return
