@@ -20,7 +20,7 @@ demo: $(READY)
 	$(BIN)/zoo demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 test-all: $(READY)
 	$(BIN)/python -m pytest -q -m ""

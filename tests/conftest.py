@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from zoo.export.variant import Variant
 
 ROOT = Path(__file__).parent.parent
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # As many test processes as cores: with several threads in each they would wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def wait_for(came: Callable[[], bool], seconds: float = 60) -> None:
