@@ -406,6 +406,10 @@ def predict(
             "paths from stdin. Tables: .csv, .npy, .npz, .parquet. Or s3://... and the like."
         ),
     ],
+    prepare: Annotated[
+        Literal["auto", "none"],
+        _input("Preparation; auto: find, scale and center a digit for models of digits."),
+    ] = "auto",
     invert: Annotated[
         Literal["auto", "yes", "no"], _input("Invert images; auto: digits on a light background.")
     ] = "auto",
@@ -438,7 +442,7 @@ def predict(
         raise UsageError("--resume continues a file: give the same -o as before")
     bundle = Bundle.open(model)
     on: dict[str, Any] = {"device": device, "graphs": cuda_graphs, "fp16": fp16}
-    options: dict[str, Any] = {"top": top, "invert": invert}
+    options: dict[str, Any] = {"top": top, "prepare": prepare, "invert": invert}
     run: Any
     if engine == "ray":
         if resume:

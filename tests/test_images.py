@@ -12,10 +12,11 @@ from PIL import Image
 
 from zoo.datasets import mnist
 from zoo.errors import DataError
-from zoo.images import MAX_PIXELS, decode, fit
+from zoo.images import MAX_PIXELS, MAX_SIDE, decode, fit
 from zoo.spec import ImageSpec
 
 GREY = ImageSpec(channels=1, size=28, mean=(0.0,), std=(1.0,), background="dark")
+DIGIT = ImageSpec(1, 28, (0.0,), (1.0,), background="dark", centered=True)
 COLOUR = ImageSpec(channels=3, size=32, mean=(0.0,) * 3, std=(1.0,) * 3)
 
 
@@ -47,14 +48,16 @@ def test_files_and_bytes_are_the_same(tmp_path: Path, digits: mnist.Split) -> No
 
 
 def test_dark_on_light_is_inverted_and_light_on_dark_never(digits: mnist.Split) -> None:
-    for image in digits.inputs:
-        assert fit(image, GREY) is image
-        np.testing.assert_array_equal(fit(255 - image, GREY), image)
-    image = digits.inputs[0]
-    np.testing.assert_array_equal(fit(image, GREY, "yes"), 255 - image)
-    assert fit(255 - image, GREY, "no").mean() > 127
-    bright = np.full((32, 32, 3), 250, np.uint8)
-    assert fit(bright, COLOUR) is bright, "only models of dark grounds invert"
+    for spec in (GREY, DIGIT):
+        assert fit(digits.inputs, spec)[0] is digits.inputs
+        images, errors = fit(255 - digits.inputs, spec)
+        np.testing.assert_array_equal(images, digits.inputs)
+        assert errors == [None] * len(images)
+    some = digits.inputs[:3]
+    np.testing.assert_array_equal(fit(some, GREY, invert="yes")[0], 255 - some)
+    assert fit(255 - some, GREY, invert="no")[0].mean() > 127
+    bright = np.full((1, 32, 32, 3), 250, np.uint8)
+    assert fit(bright, COLOUR)[0] is bright, "only models of dark backgrounds invert"
 
 
 def test_transparency_is_laid_on_white_and_then_inverted(digits: mnist.Split) -> None:
@@ -75,6 +78,41 @@ def test_sixteen_bits_become_eight(digits: mnist.Split) -> None:
     assert deep.mode.startswith("I")
     for kind in ("PNG", "TIFF"):
         np.testing.assert_array_equal(decode(encoded(deep, kind), GREY)[:, :, 0], image)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "full"), [(np.uint16, 1023), (np.uint16, 4095), (np.float32, 1.0), (np.float32, 255)]
+)
+def test_fewer_bits_and_floats_are_read_for_what_they_are(
+    dtype: Any, full: float, digits: mnist.Split
+) -> None:
+    image = digits.inputs[0, :, :, 0]
+    deep = Image.fromarray((image.astype(np.float64) / 255 * full).astype(dtype))
+    found = decode(encoded(deep, "TIFF"), GREY)[:, :, 0]
+    assert np.abs(found.astype(int) - image).max() <= 1
+
+
+def test_a_wrong_checksum_is_refused_as_pillow_does(digits: mnist.Split) -> None:
+    data = bytearray(encoded(Image.fromarray(digits.inputs[0, :, :, 0])))
+    data[data.index(b"IDAT") + 20] ^= 4
+    with pytest.raises(DataError, match="damaged image"):
+        decode(bytes(data), DIGIT)
+
+
+@pytest.mark.parametrize("size", [(60_000, 1), (1, 200_000), (30_000, 3)])
+def test_no_step_on_the_way_is_larger_than_the_picture(size: tuple[int, int]) -> None:
+    import tracemalloc
+
+    data = encoded(Image.new("L", size, 255))
+    tracemalloc.start()
+    for spec in (DIGIT, COLOUR):
+        if max(size) > MAX_SIDE:
+            with pytest.raises(DataError, match="too large: expected at most"):
+                decode(data, spec)
+        elif spec is COLOUR:
+            assert decode(data, spec).shape == (32, 32, 3)
+    assert tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()
 
 
 def test_the_camera_orientation_is_applied(digits: mnist.Split) -> None:
@@ -107,7 +145,7 @@ def test_bad_images_are_told_apart(tmp_path: Path) -> None:
         encoded(gray, "GIF", **frames): r"animated \(2 frames\)",
         encoded(gray, "PNG", **frames): "animated",
         encoded(gray, "WEBP", **frames): "animated",
-        encoded(Image.new("F", (9, 9)), "TIFF"): "floating-point",
+        encoded(Image.fromarray(np.full((9, 9), np.nan, np.float32)), "TIFF"): "not finite",
     }
     for data, reason in cases.items():
         with pytest.raises(DataError, match=reason):

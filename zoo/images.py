@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from zoo.errors import DataError
+from zoo import preparation
+from zoo.errors import DataError, first_line
 from zoo.spec import ImageSpec
 
 try:
@@ -20,35 +23,63 @@ try:
 except ImportError:  # no wheel for this platform: Pillow decodes everything
     pyspng = None
 
+Prepare = Literal["auto", "none"]
 Invert = Literal["auto", "yes", "no"]
+_INK = {"auto": "auto", "yes": "dark", "no": "light"}
 SUFFIXES = frozenset(
     ".png .jpg .jpeg .jpe .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .pnm .ico .tga .avif".split()
 )
 #: Larger images are refused by their header, before anything is decoded.
-MAX_PIXELS = 64_000_000
+MAX_PIXELS, MAX_SIDE = 64_000_000, 32_000
 _ANIMATED = {"GIF", "PNG", "WEBP", "AVIF"}
 
 
-def decode(source: Path | bytes, spec: ImageSpec, invert: Invert = "auto") -> NDArray[np.uint8]:
+def decode(
+    source: Path | bytes, spec: ImageSpec, prepare: Prepare = "auto", invert: Invert = "auto"
+) -> NDArray[np.uint8]:
     """Decode one still image to the input of a model with this spec.
 
-    The camera's orientation is applied, transparent pixels become white, 16 bits become 8, an image
-    that is not square is padded with the color of its border, then resized. With `invert`
-    "auto", a dark-on-light image is inverted if the model was trained on light-on-dark ones.
+    The camera's orientation is applied, 10 to 16 bits become 8, transparent pixels get a
+    background, and an image that is not square is padded with the color of its border. With
+    `prepare` "auto", the digit in a picture is found, scaled and centered for a model that was
+    trained on such digits; see `zoo.preparation`.
+
+    Args:
+        source: a file's path or its bytes.
+        spec: the model's input.
+        prepare: "auto", or "none" to resize the picture as it is.
+        invert: "yes" for dark on light, "no" for light on dark, "auto" finds out.
 
     Returns:
         uint8 [size, size, channels].
 
     Raises:
-        DataError: it is missing, empty, damaged, animated or too large; the message says which.
+        DataError: it is missing, empty, damaged, animated or too large, or shows no digit; the
+            message says which.
+    """
+    array = read(source, spec, prepare, invert)
+    images, (error,) = fit(array[np.newaxis], spec, prepare, invert)
+    if error is not None:
+        raise DataError(error)
+    image: NDArray[np.uint8] = images[0]
+    return image
+
+
+def read(
+    source: Path | bytes, spec: ImageSpec, prepare: Prepare = "auto", invert: Invert = "auto"
+) -> NDArray[np.uint8]:
+    """Decode an image as `decode` does, but for `fit`, which takes many at once.
+
+    Raises:
+        DataError: as `decode`.
     """
     if isinstance(source, bytes) and (plain := _plain_png(source, spec)) is not None:
-        return fit(plain, spec, invert)
+        return of_its_size(plain, spec, prepare, invert)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own size warning; see MAX_PIXELS
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-                array = _pixels(image, spec)
+                return _pixels(image, spec, prepare, invert)
     except FileNotFoundError:
         raise DataError("no such file") from None
     except IsADirectoryError:
@@ -60,27 +91,55 @@ def decode(source: Path | bytes, spec: ImageSpec, invert: Invert = "auto") -> ND
         raise DataError("not an image in a known format" if size else "empty file") from None
     except DataError:
         raise
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError) as error:
-        raise DataError(f"damaged image ({error})") from None
-    return fit(array, spec, invert)
+    except Exception as error:  # decoders raise whatever a damaged file leads them to
+        raise DataError(f"damaged image ({first_line(error)})") from None
 
 
-def fit(array: NDArray[np.uint8], spec: ImageSpec, invert: Invert = "auto") -> NDArray[np.uint8]:
-    """Invert images on request, or those with a light background if the model expects a dark one.
+def fit(
+    images: NDArray[np.uint8], spec: ImageSpec, prepare: Prepare = "auto", invert: Invert = "auto"
+) -> tuple[NDArray[np.uint8], list[str | None]]:
+    """Bring images of the model's size to its form: light on dark, and centered if it needs that.
+
+    What is in that form already stays as it is.
 
     Args:
-        array: uint8 [height, width, channels], or [n, height, width, channels].
-        spec: its `background` is "dark" if the model expects light strokes on dark.
-        invert: "auto", "yes" or "no".
+        images: uint8 [n, size, size, channels], from `read` or `of_its_size`.
+        spec: the model's input.
+        prepare: as for `decode`.
+        invert: as for `decode`.
+
+    Returns:
+        The images in that form, and for each why it is not, or None.
     """
-    if invert == "yes":
-        return np.subtract(255, array, dtype=np.uint8)
-    if invert == "no" or spec.background != "dark" or not array.size:
-        return array
-    light = border(array).mean(axis=(-1, -2)) > 127.5
-    if not light.any():
-        return array
-    return np.where(light[..., None, None, None], np.subtract(255, array, dtype=np.uint8), array)
+    errors: list[str | None] = [None] * len(images)
+    if not len(images):
+        return images, errors
+    if not spec.centered or prepare == "none":
+        if invert == "yes":
+            return np.subtract(255, images, dtype=np.uint8), errors
+        if invert == "no" or spec.background != "dark":
+            return images, errors
+        light = border(images).mean(axis=(-1, -2)) > 127.5
+        if not light.any():
+            return images, errors
+        inverse = np.subtract(255, images, dtype=np.uint8)
+        return np.where(light[:, None, None, None], inverse, images), errors
+    done = preparation.is_prepared(images)
+    if done.all():
+        return images, errors
+    result = np.array(images)
+    for number in np.flatnonzero(~done):
+        inverse = np.subtract(255, images[number], dtype=np.uint8)
+        if invert == "auto" and preparation.is_prepared(inverse[np.newaxis])[0]:
+            result[number] = inverse  # dark on white, and else as it should be
+            continue
+        try:
+            ink = "auto" if invert == "auto" else "light"
+            digit = preparation.prepare(images[number], spec.size, ink)
+            result[number] = digit[..., np.newaxis]
+        except DataError as error:
+            errors[number] = str(error)
+    return result, errors
 
 
 def scale(array: NDArray[np.uint8], spec: ImageSpec) -> NDArray[np.uint8]:
@@ -93,7 +152,8 @@ def scale(array: NDArray[np.uint8], spec: ImageSpec) -> NDArray[np.uint8]:
     Returns:
         uint8 [size, size, channels].
     """
-    return _pixels(Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array), spec)
+    image = Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array)
+    return _pixels(image, spec, "none", "no")
 
 
 def _plain_png(data: bytes, spec: ImageSpec) -> NDArray[np.uint8] | None:
@@ -103,13 +163,25 @@ def _plain_png(data: bytes, spec: ImageSpec) -> NDArray[np.uint8] | None:
     """
     if pyspng is None or data[:26] != _plain_header(spec.size, spec.channels):
         return None
-    if b"tRNS" in data or b"acTL" in data or b"eXIf" in data:
+    if b"tRNS" in data or b"acTL" in data or b"eXIf" in data or not _is_intact(data):
         return None
     try:
         array: NDArray[np.uint8] = pyspng.load(data)
     except Exception:
         return None  # Pillow has the better error message
     return array.reshape(spec.size, spec.size, spec.channels)
+
+
+def _is_intact(data: bytes) -> bool:
+    """Say whether the checksums of a PNG's chunks are right: this decoder does not look at them."""
+    position = 8
+    while (end := position + 12 + int.from_bytes(data[position : position + 4], "big")) <= len(
+        data
+    ):
+        if zlib.crc32(data[position + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            return False
+        position = end
+    return position == len(data)
 
 
 @functools.cache
@@ -120,40 +192,86 @@ def _plain_header(size: int, channels: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + side + side + bytes([8, color])
 
 
-def _pixels(image: Image.Image, spec: ImageSpec) -> NDArray[np.uint8]:
-    if image.width * image.height > MAX_PIXELS:
+def _pixels(
+    image: Image.Image, spec: ImageSpec, prepare: Prepare, invert: Invert
+) -> NDArray[np.uint8]:
+    width, height = image.size
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
         raise DataError(
-            f"{image.width}x{image.height} is too large: expected at most {MAX_PIXELS:,} pixels"
+            f"{width}x{height} is too large: expected at most {MAX_PIXELS:,} pixels, and at most "
+            f"{MAX_SIDE:,} on a side"
         )
     if image.format in _ANIMATED and getattr(image, "is_animated", False):
         frames = getattr(image, "n_frames", 2)
         raise DataError(f"animated ({frames} frames), expected one still image")
-    turned = ImageOps.exif_transpose(image)
-    if turned.mode.startswith("I"):  # 16 bits and more
-        deep = np.asarray(turned)
-        deep = deep // 257 if deep.max(initial=0) > 255 else deep
-        turned = Image.fromarray(deep.clip(0, 255).astype(np.uint8))
-    elif turned.mode == "F":
-        raise DataError("floating-point pixels, expected 8 or 16 bits")
-    elif "A" in turned.mode or "transparency" in turned.info:
-        turned = turned.convert("RGBA")
-        white = Image.new("RGBA", turned.size, "white")
-        turned = Image.alpha_composite(white, turned)
-    turned = turned.convert("L" if spec.channels == 1 else "RGB")
+    image.load()
+    with contextlib.suppress(Exception):  # a damaged orientation leaves the picture as it lies
+        image = ImageOps.exif_transpose(image)
+    find_digit = spec.centered and prepare == "auto"
+    image = _opaque(_eight_bits(image), by_contrast=find_digit)
     size = (spec.size, spec.size)
-    if turned.size != size:
-        if turned.width != turned.height:
-            turned = _square(turned)
-        turned = turned.resize(size, Image.Resampling.BILINEAR)  # antialiased when it shrinks
-    return np.asarray(turned).reshape(spec.size, spec.size, spec.channels)
+    if find_digit and image.size != size:
+        picture = np.asarray(image if image.mode == "L" else image.convert("RGB"))
+        picture = picture.reshape(*picture.shape[:2], -1)
+        return preparation.prepare(picture, spec.size, _INK[invert])[..., np.newaxis]
+    image = image.convert("L" if spec.channels == 1 else "RGB")
+    if image.size != size:
+        image = _square(image, spec.size)
+    array = np.asarray(image).reshape(spec.size, spec.size, spec.channels)
+    return of_its_size(array, spec, prepare, invert)
 
 
-def _square(image: Image.Image) -> Image.Image:
-    edge = np.median(border(np.asarray(image).reshape(image.height, image.width, -1)), axis=0)
+def of_its_size(
+    image: NDArray[np.uint8], spec: ImageSpec, prepare: Prepare = "auto", invert: Invert = "auto"
+) -> NDArray[np.uint8]:
+    """Return an image that has the model's size, for `fit`: inverted if that was asked for.
+
+    `fit` cannot know: to it, what `read` has prepared is light on dark already.
+    """
+    asked = spec.centered and prepare == "auto" and invert == "yes"
+    return np.subtract(255, image, dtype=np.uint8) if asked else image
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Return the image with 8 bits: 10 and 12 bits kept in 16, and floats, for what they are."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    values = np.asarray(image, np.float32)
+    if not np.isfinite(values).all():
+        raise DataError("pixels that are not finite numbers")
+    largest = float(values.max(initial=0))
+    full = 255.0
+    if image.mode == "F" and largest <= 1:
+        full = 1.0
+    elif largest > 255:
+        full = next((2.0**bits - 1 for bits in (10, 12, 14, 16) if largest < 2**bits), largest)
+    return Image.fromarray((values * (255 / full)).clip(0, 255).astype(np.uint8))
+
+
+def _opaque(image: Image.Image, *, by_contrast: bool) -> Image.Image:
+    """Lay a transparent image on white; with `by_contrast`, a light drawing on black."""
+    if "A" not in image.mode.upper() and "transparency" not in image.info:
+        return image
+    image = image.convert("RGBA")
+    behind = "white"
+    if by_contrast:
+        gray, alpha = image.convert("L"), np.asarray(image.getchannel("A"), np.float32)
+        if (np.asarray(gray) * alpha).sum() > 128 * alpha.sum():
+            behind = "black"
+    return Image.alpha_composite(Image.new("RGBA", image.size, behind), image).convert("RGB")
+
+
+def _square(image: Image.Image, size: int) -> Image.Image:
+    """Resize an image so that its longer side fits, and pad the shorter one."""
+    factor = size / max(image.size)
+    width, height = (max(1, round(length * factor)) for length in image.size)
+    small = image.resize((width, height), Image.Resampling.BILINEAR)  # antialiased when it shrinks
+    if width == height:
+        return small
+    edge = np.median(border(np.asarray(small).reshape(height, width, -1)), axis=0)
     fill: Any = tuple(int(value) for value in edge)
-    side = max(image.size)
-    padded = Image.new(image.mode, (side, side), fill[0] if len(fill) == 1 else fill)
-    padded.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    padded = Image.new(image.mode, (size, size), fill[0] if len(fill) == 1 else fill)
+    padded.paste(small, ((size - width) // 2, (size - height) // 2))
     return padded
 
 

@@ -36,6 +36,9 @@ class ImageSpec(Struct, frozen=True, forbid_unknown_fields=True, tag="image", ta
     std: tuple[float, ...]
     #: "dark": light strokes on a dark background; a dark-on-light image has to be inverted first.
     background: Literal["dark", "any"] = "any"
+    #: Whether the strokes are scaled and centered as in MNIST: their longer side is 20 of 28 pixels
+    #: and their center of mass in the middle; see `zoo.preparation`.
+    centered: bool = False
 
     @property
     def tensor(self) -> TensorSpec:

@@ -31,7 +31,7 @@ BLOCK = 256
 MAX_FILE = 64_000_000
 
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)  # the latter on Windows alone
-Row = tuple[str, Any, Callable[[Any, Any], NDArray[Any]]]
+Row = tuple[str, Any, Callable[..., NDArray[Any]]]
 
 
 def rows(files: Iterable[File], spec: Spec) -> Iterator[Row]:
@@ -49,9 +49,9 @@ def rows(files: Iterable[File], spec: Spec) -> Iterator[Row]:
             yield path, str(error).removeprefix(f"{path}: "), _decode
 
 
-def _image(path: str, spec: ImageSpec) -> NDArray[np.uint8]:
+def _image(path: str, spec: ImageSpec, **how: Any) -> NDArray[np.uint8]:
     data = remote.read(path, MAX_FILE) if remote.is_url(path) else _file(path)
-    return images.decode(data, spec, "no")
+    return images.read(data, spec, **how)
 
 
 def _many(path: str, kind: str, spec: Spec) -> Iterator[Row]:
@@ -104,11 +104,11 @@ def _file(path: str) -> bytes:
     return data
 
 
-def _decode(data: bytes | str, spec: ImageSpec) -> NDArray[np.uint8]:
+def _decode(data: bytes | str, spec: ImageSpec, **how: Any) -> NDArray[np.uint8]:
     """Decode an image's bytes; a text instead of them is why there are none."""
     if isinstance(data, str):
         raise DataError(data)
-    return images.decode(data, spec, "no")
+    return images.read(data, spec, **how)
 
 
 def _members(path: str, kind: str) -> Iterator[tuple[str, bytes | str]]:
@@ -176,14 +176,15 @@ def _fitting(array: NDArray[Any], spec: Spec) -> NDArray[Any]:
     return array
 
 
-def _finite(row: NDArray[Any], spec: Spec) -> NDArray[Any]:
+def _finite(row: NDArray[Any], spec: Spec, **how: Any) -> NDArray[Any]:
     """Return the row in the model's dtype, which its array was checked to fit."""
     if isinstance(spec, TableSpec) and not np.isfinite(row).all():
         raise DataError("expected finite numbers, found NaN or infinity")
-    return np.asarray(row, spec.tensor.dtype)
+    row = np.asarray(row, spec.tensor.dtype)
+    return images.of_its_size(row, spec, **how) if isinstance(spec, ImageSpec) else row
 
 
-def _numbers(texts: list[str], spec: TableSpec) -> NDArray[np.float32]:
+def _numbers(texts: list[str], spec: TableSpec, **how: Any) -> NDArray[np.float32]:
     return np.array(csv.numbers(texts, spec.columns), np.float32)
 
 

@@ -7,13 +7,13 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from serve.batch import files, sources
 from serve.batch.readers import BLOCK
 from serve.batch.sinks import Columns, Sink
-from zoo.images import Invert
 from zoo.progress import Bar
 from zoo.runtime.session import Session
 
@@ -63,8 +63,8 @@ def run(
     sink: Sink,
     *,
     top: int = 1,
-    invert: Invert = "auto",
     skip: int = 0,
+    **how: Any,
 ) -> Tally:
     """Predict every input in order and write a row for each; a bad input is a row with its error.
 
@@ -76,13 +76,13 @@ def run(
         inputs: files, folders, globs and so on; see `serve.batch.sources.read`.
         sink: takes the rows.
         top: how many classes a row names.
-        invert: see `zoo.images.decode`.
         skip: blocks that an earlier attempt has written.
+        how: `prepare` and `invert` of `zoo.images.decode`.
     """
     bar = Bar(f"predict {session.card.name}", None, start=skip * BLOCK)
     if bar.shown:
         bar.set_total(files.count(inputs))
-    blocks = _ahead(sources.read(inputs, session.card.spec, invert, skip))
+    blocks = _ahead(sources.read(inputs, session.card.spec, skip, **how))
     return write((predict(session, block, top) for block in blocks), sink, bar, session.device)
 
 

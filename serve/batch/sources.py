@@ -31,9 +31,7 @@ class Block(NamedTuple):
     inputs: NDArray[Any]
 
 
-def read(
-    inputs: Iterable[str], spec: Spec, invert: images.Invert = "auto", skip: int = 0
-) -> Iterator[Block]:
+def read(inputs: Iterable[str], spec: Spec, skip: int = 0, **how: Any) -> Iterator[Block]:
     """Read inputs for a model.
 
     Images: files, folders (recursive), globs, .zip and .tar archives, .npy, .npz, IDX, Parquet with
@@ -45,28 +43,32 @@ def read(
     Args:
         inputs: as on the command line.
         spec: the model's input.
-        invert: see `zoo.images.decode`.
         skip: blocks to pass over.
+        how: `prepare` and `invert` of `zoo.images.decode`.
     """
     remaining = itertools.islice(rows(files(inputs), spec), skip * BLOCK, None)
     while some := list(itertools.islice(remaining, BLOCK)):
-        yield block(some, spec, invert)
+        yield block(some, spec, **how)
 
 
-def block(rows: Iterable[Row], spec: Spec, invert: images.Invert) -> Block:
-    """Turn rows into what the model takes."""
+def block(rows: Iterable[Row], spec: Spec, **how: Any) -> Block:
+    """Turn rows into what the model takes; `how` as for `read`."""
     names: list[str] = []
     good: list[NDArray[Any]] = []
     errors: list[str | None] = []
     for name, data, load in rows:
         names.append(readable(name))
         try:
-            good.append(load(data, spec))
+            good.append(load(data, spec, **how))
             errors.append(None)
         except DataError as error:
             errors.append(str(error))
     empty = np.empty((0, *spec.tensor.row), spec.tensor.dtype)
     inputs = np.stack(good) if good else empty
     if isinstance(spec, ImageSpec):
-        inputs = images.fit(inputs, spec, invert)
+        inputs, faults = images.fit(inputs, spec, **how)
+        if any(faults):
+            inputs = inputs[[fault is None for fault in faults]]
+            remaining = iter(faults)
+            errors = [next(remaining) if error is None else error for error in errors]
     return Block(names, errors, inputs)

@@ -32,14 +32,17 @@ async def predict(models: Models, request: Request) -> Response:
     if not isinstance(spec, ImageSpec):
         where = f"/v2/models/{card.name}/infer"
         raise HttpError(400, f"{card.name} takes features, not images: use {where}")
-    invert = request.query_params.get("invert", "auto")
-    if invert not in ("auto", "yes", "no"):
-        raise HttpError(400, f"invert: expected auto, yes or no, given {invert!r}")
+    how = {}
+    for name, values in (("prepare", ("auto", "none")), ("invert", ("auto", "yes", "no"))):
+        how[name] = request.query_params.get(name, "auto")
+        if how[name] not in values:
+            expected = " or ".join((", ".join(values[:-1]), values[-1]))
+            raise HttpError(400, f"{name}: expected {expected}, given {how[name]!r}")
     files = await _files(request, models.options)
     if models.draining:
         raise stopping()
     # in a thread: a thousand large pictures must not block the event loop
-    decoded = await run_in_threadpool(_decode, [data for _, data in files], spec, invert)
+    decoded = await run_in_threadpool(_decode, [data for _, data in files], spec, how)
     good = [array for array in decoded if not isinstance(array, str)]
     rows: Iterator[list[float]] = iter(())
     if good:
@@ -100,12 +103,12 @@ async def _files(request: Request, options: Options) -> list[tuple[str, bytes]]:
     return files
 
 
-def _decode(files: list[bytes], spec: ImageSpec, invert: Any) -> list[NDArray[np.uint8] | str]:
+def _decode(files: list[bytes], spec: ImageSpec, how: Any) -> list[NDArray[np.uint8] | str]:
     """Decode each file to uint8 [size, size, channels], or to the text of what is wrong with it."""
     decoded: list[NDArray[np.uint8] | str] = []
     for data in files:
         try:
-            decoded.append(images.decode(data, spec, invert))
+            decoded.append(images.decode(data, spec, **how))
         except DataError as error:
             decoded.append(str(error))
     return decoded

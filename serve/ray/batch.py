@@ -32,7 +32,7 @@ from serve.batch.sinks import Columns, Sink
 from zoo.bundle.card import CARD, ONNX
 from zoo.bundle.folder import Bundle
 from zoo.errors import DeviceError, ZooError, first_line, last_line
-from zoo.images import Invert
+from zoo.images import Invert, Prepare
 from zoo.progress import Bar
 from zoo.runtime.session import Session
 from zoo.spec import Spec
@@ -49,6 +49,7 @@ def run(
     address: str | None = None,
     device: str = "auto",
     top: int = 1,
+    prepare: Prepare = "auto",
     invert: Invert = "auto",
     **settings: Any,
 ) -> Tally:
@@ -61,7 +62,8 @@ def run(
         address: of a cluster; else RAY_ADDRESS's, else one on this machine, for this job alone.
         device: "auto" is "cuda" if the cluster has GPUs, else "cpu"; one GPU a worker.
         top: how many classes a row names.
-        invert: see `zoo.images.decode`.
+        prepare: see `zoo.images.decode`, as for `invert`.
+        invert: see there.
         settings: other keyword arguments of `zoo.Session`.
 
     Raises:
@@ -79,6 +81,7 @@ def run(
         gpus = 1 if device in ("cuda", "tensorrt") else 0
         if gpus > cluster_gpus:
             raise DeviceError(f"device {device!r} is not available: the cluster has no GPU")
+        how: dict[str, Any] = {"prepare": prepare, "invert": invert}
         settings |= {"device": device, "threads": 1, "spin": False}
         if not units:
             return write([], sink, bar, device)
@@ -86,7 +89,10 @@ def run(
             ray.data.from_items([{"unit": unit} for unit in units], override_num_blocks=len(units))
             .map_batches(partial(_read, spec=card.spec), batch_size=None)
             .repartition(target_num_rows_per_block=BLOCK, strict=True)
-            .map_batches(partial(_decode, spec=card.spec, invert=invert), batch_size=BLOCK)
+            .map_batches(
+                partial(_decode, spec=card.spec, how=how),
+                batch_size=BLOCK,
+            )
             .map_batches(
                 _Predict, fn_constructor_args=(contents, settings, top), batch_size=1, num_gpus=gpus
             )
@@ -108,8 +114,8 @@ def _read(batch: _Batch, spec: Spec) -> Iterator[_Batch]:
         yield {"row": [pickle.dumps(row) for row in some]}
 
 
-def _decode(batch: _Batch, spec: Spec, invert: Invert) -> _Batch:
-    block = sources.block(map(pickle.loads, batch["row"]), spec, invert)
+def _decode(batch: _Batch, spec: Spec, how: dict[str, Any]) -> _Batch:
+    block = sources.block(map(pickle.loads, batch["row"]), spec, **how)
     return {"block": [pickle.dumps(tuple(block), protocol=5)]}
 
 

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo import images
+from zoo import images, preparation
 from zoo.datasets import csv, idx, torchvision
 from zoo.datasets.dataset import Dataset, Split
 from zoo.datasets.torchvision import Raw
@@ -223,7 +223,8 @@ def _pictures(
         size=pixels.shape[1],
         mean=tuple((mean / ImageSpec.unit).tolist()),
         std=tuple((np.where(std > 0, std / ImageSpec.unit, 1.0)).tolist()),
-        background=_background(parts),
+        background=(background := _background(parts)),
+        centered=background == "dark" and preparation.are_centered(parts["train"].inputs),
     )
     counts = np.bincount(parts["train"].targets, minlength=len(labels))
     if counts.max() > _UNEVEN * counts.min():

@@ -78,7 +78,7 @@ class ImageFolder(Dataset[tuple[NDArray[np.uint8], int]]):
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], int]:
         path = self.paths[index]
         try:  # by its bytes, as `zoo predict` does
-            array = images.decode(path.read_bytes(), self.spec, self.invert)
+            array = images.decode(path.read_bytes(), self.spec, invert=self.invert)
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
         except OSError as error:
@@ -122,7 +122,7 @@ def read(root: str | os.PathLike[str], **options: Any) -> Folder:
         data = b""
         try:
             data = path.read_bytes()
-            arrays.append(images.decode(data, folder.spec, folder.invert))
+            arrays.append(images.decode(data, folder.spec, invert=folder.invert))
             targets.append(target)
         except DataError as error:
             failed.append((target, path, str(error)))

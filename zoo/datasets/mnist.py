@@ -48,7 +48,7 @@ def load() -> Dataset:
         license="CC BY-SA 3.0",
         sha256=SHA256,
         # The mean and standard deviation of all training pixels, as every tutorial has them.
-        spec=ImageSpec(channels=1, size=28, mean=(0.1307,), std=(0.3081,), background="dark"),
+        spec=ImageSpec(1, 28, mean=(0.1307,), std=(0.3081,), background="dark", centered=True),
         labels=tuple("0123456789"),
         train=Split(images[~held_out], targets[~held_out]),
         validation=Split(images[held_out], targets[held_out]),
