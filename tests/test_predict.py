@@ -10,6 +10,8 @@ import os
 import shutil
 import struct
 import sys
+import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -285,3 +287,82 @@ def test_an_unwritable_output_leaves_the_old_file(zoo_cli: Cli, digit_folder: Pa
     assert result.exit_code == 1
     assert "No space left on device" in result.stderr
     assert Path("out.csv").read_text() == "old"
+
+
+FIELD_ZIP = {"digit.png": 0, "__MACOSX/._digit.png": 1, "._digit.png": 2, ".thumbs/x.png": 3}
+
+
+def test_what_systems_leave_about_is_passed_over(
+    zoo_cli: Cli, tmp_path: Path, digits: mnist.Split
+) -> None:
+    with zipfile.ZipFile("mac.zip", "w") as archive:
+        for name, number in FIELD_ZIP.items():
+            data = save(Image.fromarray(digits.inputs[number, :, :, 0]))
+            archive.writestr(name, data)
+            (tmp_path / "mac" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "mac" / name).write_bytes(data)
+    for source in ("mac.zip", "mac"):
+        (row,) = rows_of(zoo_cli("predict", "cnn", source, "--json"))
+        assert row["source"] == f"{source}/digit.png"
+        assert row["label"] == str(digits.targets[0])
+
+
+@pytest.mark.parametrize("kind", ["bzip2", "lzma"])
+def test_a_damaged_member_is_a_row(kind: str, zoo_cli: Cli, digits: mnist.Split) -> None:
+    method = {"bzip2": zipfile.ZIP_BZIP2, "lzma": zipfile.ZIP_LZMA}[kind]
+    noise = np.random.default_rng(0).integers(0, 255, (200, 200), np.uint8)
+    with zipfile.ZipFile("a.zip", "w", method) as archive:
+        archive.writestr("bad.png", save(Image.fromarray(noise)))
+        archive.writestr("good.png", save(Image.fromarray(digits.inputs[0, :, :, 0])))
+    data = bytearray(Path("a.zip").read_bytes())
+    data[3_000:3_040] = bytes(40)
+    Path("a.zip").write_bytes(data)
+    done = zoo_cli("predict", "cnn", "a.zip", "--json")
+    assert done.exit_code == 3
+    bad, good = rows_of(done)
+    assert "damaged in the archive" in bad["error"]
+    assert good["label"] == str(digits.targets[0])
+
+
+def test_a_damaged_xz_archive_is_an_error_and_the_rest_goes_on(
+    zoo_cli: Cli, digit_folder: Path
+) -> None:
+    with tarfile.open("a.tar.xz", "w:xz") as archive:
+        archive.add(digit_folder, "digits")
+    data = bytearray(Path("a.tar.xz").read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    Path("a.tar.xz").write_bytes(data)
+    done = zoo_cli("predict", "cnn", "a.tar.xz", digit_folder / "a" / "00.png", "--json")
+    assert done.exit_code == 3
+    *_, damaged, good = rows_of(done)
+    assert damaged["error"].startswith("damaged archive (")
+    assert good["label"] is not None
+
+
+def test_an_unforeseen_error_of_one_input_is_its_row(
+    zoo_cli: Cli, digit_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from zoo import images
+
+    read = images.read
+
+    def odd(source: bytes, *args: Any, **options: Any) -> Any:
+        if source == (digit_folder / "a" / "01.png").read_bytes():
+            raise ArithmeticError("as no decoder should")
+        return read(source, *args, **options)
+
+    monkeypatch.setattr(images, "read", odd)
+    done = zoo_cli("predict", "cnn", digit_folder, "--json")
+    assert done.exit_code == 3
+    errors = [row["error"] for row in rows_of(done)]
+    assert errors[1] == "ArithmeticError: as no decoder should"
+    assert errors[:1] + errors[2:] == [None] * 29
+
+
+def test_an_output_that_is_an_input_is_refused(zoo_cli: Cli) -> None:
+    table = tables.FILES / "diabetes.csv"
+    Path("own.csv").write_bytes(table.read_bytes())
+    done = zoo_cli("predict", "linear", "own.csv", "-o", "own.csv")
+    assert done.exit_code == 2
+    assert "output own.csv is one of the inputs" in done.stderr
+    assert Path("own.csv").read_bytes() == table.read_bytes()

@@ -64,11 +64,16 @@ def _files(text: str) -> Iterator[File]:
 def walk(folder: str) -> Iterator[File]:
     """Yield the images of a folder, recursively: its own, then those of its sub-folders."""
     for base, folders, names in os.walk(folder):
-        folders.sort()
+        folders[:] = sorted(folder for folder in folders if not is_hidden(folder))
         start = os.path.join(base, "")  # once a folder: joining each name would take longer
         for name in sorted(names):
-            if name[name.rfind(".") :].lower() in images.SUFFIXES:
+            if name[name.rfind(".") :].lower() in images.SUFFIXES and name[0] != ".":
                 yield start + name, "image"
+
+
+def is_hidden(path: str) -> bool:
+    """Say whether a file is one that systems leave about: hidden, or a Mac's `__MACOSX/._x.png`."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/") if part)
 
 
 def kind(path: str) -> str:

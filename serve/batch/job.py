@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -140,6 +141,8 @@ def to_file(
         UsageError, ZooError: as `Job`. OSError: the file cannot be written.
     """
     names = [readable(text) for text in inputs]
+    if path.exists() and any(os.path.exists(name) and path.samefile(name) for name in inputs):
+        raise UsageError(f"output {path} is one of the inputs: give another name")
     job = Job(path, description | {"inputs": names} | options, resume)
     with job.open() as sink:
         return run(inputs, sink, **options, **({"skip": job.done} if resume else {}))

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve.batch import remote
-from serve.batch.files import File
+from serve.batch.files import File, is_hidden
 from zoo import images
 from zoo.datasets import csv, idx
 from zoo.errors import DataError, first_line, needs_extra
@@ -119,26 +119,33 @@ def _members(path: str, kind: str) -> Iterator[tuple[str, bytes | str]]:
         if kind == "zip":
             with zipfile.ZipFile(path) as archive:
                 for member in archive.infolist():
-                    if os.path.splitext(member.filename)[1].lower() in images.SUFFIXES:
+                    if _is_image(member.filename):
                         empty = False
                         try:
                             large = member.file_size > MAX_FILE
                             yield member.filename, too_large if large else archive.read(member)
-                        except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:
-                            yield member.filename, f"damaged in the archive ({error})"
+                        except Exception as error:  # its compression's own: LZMA, bzip2, ...
+                            yield member.filename, f"damaged in the archive ({first_line(error)})"
         else:
             with tarfile.open(path) as tar:
                 for entry in tar:
-                    suffix = os.path.splitext(entry.name)[1].lower()
-                    if entry.isfile() and suffix in images.SUFFIXES:
+                    if entry.isfile() and _is_image(entry.name):
                         empty = False
                         file = tar.extractfile(entry)
                         assert file is not None
                         yield entry.name, too_large if entry.size > MAX_FILE else file.read()
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise DataError(f"damaged archive ({error})") from None
+    except DataError:
+        raise
+    except Exception as error:  # its compression's own, too
+        raise DataError(f"damaged archive ({first_line(error)})") from None
     if empty:
         raise DataError("an archive without images")
+
+
+def _is_image(name: str) -> bool:
+    """Say whether a member of an archive is an image, by its name."""
+    suffix = os.path.splitext(name)[1].lower()
+    return suffix in images.SUFFIXES and not is_hidden(name.removeprefix("./"))
 
 
 def _array(path: str, kind: str, spec: Spec) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from serve.batch.files import files
 from serve.batch.readers import BLOCK, Row, rows
 from zoo import images
-from zoo.errors import DataError
+from zoo.errors import DataError, first_line
 from zoo.files import readable
 from zoo.spec import ImageSpec, Spec
 
@@ -63,6 +63,8 @@ def block(rows: Iterable[Row], spec: Spec, **how: Any) -> Block:
             errors.append(None)
         except DataError as error:
             errors.append(str(error))
+        except Exception as error:  # one odd input must not end a job of thousands
+            errors.append(f"{type(error).__name__}: {first_line(error)}")
     empty = np.empty((0, *spec.tensor.row), spec.tensor.dtype)
     inputs = np.stack(good) if good else empty
     if isinstance(spec, ImageSpec):
