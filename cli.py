@@ -407,8 +407,7 @@ def predict(
         ),
     ],
     prepare: Annotated[
-        Literal["auto", "none"],
-        _input("Preparation; auto: find, scale and center a digit for models of digits."),
+        Literal["auto", "none"], _input("Find and center a digit, or not.")
     ] = "auto",
     invert: Annotated[
         Literal["auto", "yes", "no"], _input("Invert images; auto: digits on a light background.")
