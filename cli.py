@@ -406,9 +406,7 @@ def predict(
             "paths from stdin. Tables: .csv, .npy, .npz, .parquet. Or s3://... and the like."
         ),
     ],
-    prepare: Annotated[
-        Literal["auto", "none"], _input("Find and center a digit, or not.")
-    ] = "auto",
+    prepare: Annotated[Literal["auto", "none"], _input("Find, scale and center digits.")] = "auto",
     invert: Annotated[
         Literal["auto", "yes", "no"], _input("Invert images; auto: digits on a light background.")
     ] = "auto",
