@@ -92,8 +92,9 @@ _data, _recipe, _run, _input, _output, _compute, _address, _limits, _logging = (
 
 def _argument(metavar: str, help: str, module: str, names: str) -> Any:
     """Describe an argument; the shell completes it by a function of a module, imported then."""
-    complete = lambda: list(getattr(import_module(module), names)())  # noqa: E731 - one line
-    return typer.Argument(metavar=metavar, help=help, autocompletion=complete)
+    return typer.Argument(
+        metavar=metavar, help=help, autocompletion=lambda: getattr(import_module(module), names)()
+    )
 
 
 _bundle = partial(_argument, module="zoo.bundle.folder", names="shipped")
@@ -175,9 +176,7 @@ def info(model: Model, json: Json = False) -> None:
 
 @command()
 def train(
-    model: Annotated[
-        str | None, _argument("MODEL", "Name of a model.", "zoo.registry", "names")
-    ] = None,
+    model: Annotated[str | None, _argument("MODEL", "Model name.", "zoo.registry", "names")] = None,
     data: Annotated[
         str,
         _data(
@@ -439,8 +438,8 @@ def predict(
         raise UsageError("--resume continues a file: give the same -o as before")
     bundle = Bundle.open(model)
     on: dict[str, Any] = {"device": device, "graphs": cuda_graphs, "fp16": fp16}
-    options: dict[str, Any] = {"top": top, "prepare": prepare, "invert": invert}
     run: Any
+    options: dict[str, Any] = {"top": top, "prepare": prepare, "invert": invert}
     if engine == "ray":
         if resume:
             raise UsageError("--resume is for the other engines: a Ray job outlives its workers")

@@ -136,7 +136,7 @@ def ours(folder: Path, recipe: dict[str, Any]) -> dict[str, float]:
     zoo = str(Path(sys.executable).with_name("zoo"))
     began = time.perf_counter()
     command = [zoo, "train", "cnn", "--device", "cpu", "--out", str(run), *changes]
-    # As a user has it: without the bytecode of torch, each process would compile its sources anew.
+    # As a user has it: without the bytecode of torch, each process would compile its sources again.
     env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     subprocess.run(command, check=True, capture_output=True, env=env)
     whole = time.perf_counter() - began

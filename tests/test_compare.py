@@ -1,4 +1,4 @@
-"""`zoo compare`, `zoo reproduce`, `zoo ship` and `--tensorboard`, on short real trainings."""
+"""`zoo compare`, `zoo reproduce`, `benchmarks/ship.py`, `--tensorboard`, on short trainings."""
 
 from __future__ import annotations
 

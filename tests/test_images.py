@@ -15,9 +15,9 @@ from zoo.errors import DataError
 from zoo.images import MAX_PIXELS, MAX_SIDE, decode, fit
 from zoo.spec import ImageSpec
 
-GREY = ImageSpec(channels=1, size=28, mean=(0.0,), std=(1.0,), background="dark")
+GRAY = ImageSpec(channels=1, size=28, mean=(0.0,), std=(1.0,), background="dark")
 DIGIT = ImageSpec(1, 28, (0.0,), (1.0,), background="dark", centered=True)
-COLOUR = ImageSpec(channels=3, size=32, mean=(0.0,) * 3, std=(1.0,) * 3)
+COLOR = ImageSpec(channels=3, size=32, mean=(0.0,) * 3, std=(1.0,) * 3)
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
@@ -30,13 +30,13 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 def test_lossless_formats_give_the_very_pixels(kind: str, digits: mnist.Split) -> None:
     for image in digits.inputs[:20]:
         data = encoded(Image.fromarray(image[:, :, 0]), kind)
-        np.testing.assert_array_equal(decode(data, GREY), image)
+        np.testing.assert_array_equal(decode(data, GRAY), image)
 
 
 def test_lossy_formats_come_close(digits: mnist.Split) -> None:
     image = digits.inputs[0]
     for kind in ("JPEG", "WEBP"):
-        found = decode(encoded(Image.fromarray(image[:, :, 0]), kind, quality=95), GREY)
+        found = decode(encoded(Image.fromarray(image[:, :, 0]), kind, quality=95), GRAY)
         assert np.abs(found.astype(int) - image).mean() < 6
 
 
@@ -44,20 +44,20 @@ def test_files_and_bytes_are_the_same(tmp_path: Path, digits: mnist.Split) -> No
     path = tmp_path / "数字 7.png"
     data = encoded(Image.fromarray(digits.inputs[0, :, :, 0]))
     path.write_bytes(data)
-    np.testing.assert_array_equal(decode(path, GREY), decode(data, GREY))
+    np.testing.assert_array_equal(decode(path, GRAY), decode(data, GRAY))
 
 
 def test_dark_on_light_is_inverted_and_light_on_dark_never(digits: mnist.Split) -> None:
-    for spec in (GREY, DIGIT):
+    for spec in (GRAY, DIGIT):
         assert fit(digits.inputs, spec)[0] is digits.inputs
         images, errors = fit(255 - digits.inputs, spec)
         np.testing.assert_array_equal(images, digits.inputs)
         assert errors == [None] * len(images)
     some = digits.inputs[:3]
-    np.testing.assert_array_equal(fit(some, GREY, invert="yes")[0], 255 - some)
-    assert fit(255 - some, GREY, invert="no")[0].mean() > 127
+    np.testing.assert_array_equal(fit(some, GRAY, invert="yes")[0], 255 - some)
+    assert fit(255 - some, GRAY, invert="no")[0].mean() > 127
     bright = np.full((1, 32, 32, 3), 250, np.uint8)
-    assert fit(bright, COLOUR)[0] is bright, "only models of dark backgrounds invert"
+    assert fit(bright, COLOR)[0] is bright, "only models of dark backgrounds invert"
 
 
 def test_transparency_is_laid_on_white_and_then_inverted(digits: mnist.Split) -> None:
@@ -65,11 +65,11 @@ def test_transparency_is_laid_on_white_and_then_inverted(digits: mnist.Split) ->
     ink = digits.inputs[0, :, :, 0]
     rgba = np.zeros((28, 28, 4), np.uint8)
     rgba[..., 3] = ink
-    found = decode(encoded(Image.fromarray(rgba)), GREY)[:, :, 0]
+    found = decode(encoded(Image.fromarray(rgba)), GRAY)[:, :, 0]
     assert np.abs(found.astype(int) - ink).max() <= 1
     palette = Image.fromarray(255 - ink).convert("P")
     palette.info["transparency"] = 0
-    assert decode(encoded(palette, transparency=0), GREY).shape == (28, 28, 1)
+    assert decode(encoded(palette, transparency=0), GRAY).shape == (28, 28, 1)
 
 
 def test_sixteen_bits_become_eight(digits: mnist.Split) -> None:
@@ -77,7 +77,7 @@ def test_sixteen_bits_become_eight(digits: mnist.Split) -> None:
     deep = Image.fromarray(image.astype(np.uint16) * 257)
     assert deep.mode.startswith("I")
     for kind in ("PNG", "TIFF"):
-        np.testing.assert_array_equal(decode(encoded(deep, kind), GREY)[:, :, 0], image)
+        np.testing.assert_array_equal(decode(encoded(deep, kind), GRAY)[:, :, 0], image)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_fewer_bits_and_floats_are_read_for_what_they_are(
 ) -> None:
     image = digits.inputs[0, :, :, 0]
     deep = Image.fromarray((image.astype(np.float64) / 255 * full).astype(dtype))
-    found = decode(encoded(deep, "TIFF"), GREY)[:, :, 0]
+    found = decode(encoded(deep, "TIFF"), GRAY)[:, :, 0]
     assert np.abs(found.astype(int) - image).max() <= 1
 
 
@@ -105,11 +105,11 @@ def test_no_step_on_the_way_is_larger_than_the_picture(size: tuple[int, int]) ->
 
     data = encoded(Image.new("L", size, 255))
     tracemalloc.start()
-    for spec in (DIGIT, COLOUR):
+    for spec in (DIGIT, COLOR):
         if max(size) > MAX_SIDE:
             with pytest.raises(DataError, match="too large: expected at most"):
                 decode(data, spec)
-        elif spec is COLOUR:
+        elif spec is COLOR:
             assert decode(data, spec).shape == (32, 32, 3)
     assert tracemalloc.get_traced_memory()[1] < 20e6
     tracemalloc.stop()
@@ -120,18 +120,18 @@ def test_the_camera_orientation_is_applied(digits: mnist.Split) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # shown rotated by 90 degrees clockwise
     data = encoded(upright.rotate(90, expand=True), "TIFF", exif=exif)
-    np.testing.assert_array_equal(decode(data, GREY)[:, :, 0], np.asarray(upright))
+    np.testing.assert_array_equal(decode(data, GRAY)[:, :, 0], np.asarray(upright))
 
 
 def test_other_sizes_are_padded_to_a_square_and_resized(digits: mnist.Split) -> None:
     big = Image.fromarray(digits.inputs[0, :, :, 0]).resize((280, 280), Image.Resampling.BOX)
-    found = decode(encoded(big), GREY).astype(int)
+    found = decode(encoded(big), GRAY).astype(int)
     assert np.abs(found - digits.inputs[0]).mean() < 6
     wide = Image.new("RGB", (200, 100), (10, 200, 30))
-    found = decode(encoded(wide), COLOUR)
+    found = decode(encoded(wide), COLOR)
     assert found.shape == (32, 32, 3)
     assert (found == [10, 200, 30]).all(), "padded with the border's own color"
-    assert decode(encoded(Image.new("L", (1, 1))), GREY).shape == (28, 28, 1)
+    assert decode(encoded(Image.new("L", (1, 1))), GRAY).shape == (28, 28, 1)
 
 
 def test_bad_images_are_told_apart(tmp_path: Path) -> None:
@@ -149,11 +149,11 @@ def test_bad_images_are_told_apart(tmp_path: Path) -> None:
     }
     for data, reason in cases.items():
         with pytest.raises(DataError, match=reason):
-            decode(data, GREY)
+            decode(data, GRAY)
     with pytest.raises(DataError, match="no such file"):
-        decode(tmp_path / "none.png", GREY)
+        decode(tmp_path / "none.png", GRAY)
     with pytest.raises(DataError, match="is a folder"):
-        decode(tmp_path, GREY)
+        decode(tmp_path, GRAY)
 
 
 @pytest.mark.parametrize("side", [8_100, 30_000])
@@ -166,4 +166,4 @@ def test_huge_images_are_refused_by_their_header(side: int) -> None:
 
     data = header[:at] + body + zlib.crc32(body).to_bytes(4, "big") + header[at + 21 :]
     with pytest.raises(DataError, match=f"too large: expected at most {MAX_PIXELS:,} pixels"):
-        decode(data, GREY)
+        decode(data, GRAY)

@@ -29,7 +29,7 @@ from zoo.datasets import Dataset, mnist, torchvision
 from zoo.spec import ImageSpec
 
 Cli = Callable[..., Result]
-COLOURS = {"blue": (40, 60, 220), "green": (30, 200, 60), "红": (220, 50, 40)}
+COLORS = {"blue": (40, 60, 220), "green": (30, 200, 60), "红": (220, 50, 40)}
 
 
 def draw(color: tuple[int, int, int], rng: np.random.Generator) -> Image.Image:
@@ -44,14 +44,14 @@ def colors(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four class folders: PNG, JPEG, GIF and BMP; RGB, palette, alpha and gray; one bad file."""
     rng = np.random.default_rng(0)
     root = tmp_path_factory.mktemp("data") / "my colors"
-    for name, color in COLOURS.items():
+    for name, color in COLORS.items():
         (root / name).mkdir(parents=True)
         for number in range(60):
             suffix, mode = (("png", "RGB"), ("jpg", "RGB"), ("gif", "P"), ("png", "RGBA"))[
                 number % 4
             ]
             draw(color, rng).convert(mode).save(root / name / f"{number:02d}.{suffix}")
-    draw(COLOURS["红"], rng).convert("L").save(root / "红" / "gray.bmp")
+    draw(COLORS["红"], rng).convert("L").save(root / "红" / "gray.bmp")
     (root / "红" / "bad.png").write_bytes(b"nonsense")
     (root / "rare").mkdir()
     draw((250, 250, 250), rng).save(root / "rare" / "only.png")
@@ -132,7 +132,7 @@ def test_class_folders_and_files_may_have_names_that_are_no_utf8(tmp_path: Path)
     for number, name in enumerate(names):
         (tmp_path / name).mkdir()
         for place in range(5):
-            picture = draw(tuple(COLOURS.values())[number], np.random.default_rng(place))
+            picture = draw(tuple(COLORS.values())[number], np.random.default_rng(place))
             picture.save(tmp_path / name / f"{name}{place}.png")
     assert load(tmp_path).labels == (r"\xb9\xb7", r"\xc2\xed")
 
@@ -185,7 +185,7 @@ def test_what_comes_after_training_finds_the_folder(
     exported = zoo_cli("export", run, "-o", "colors.onnx")
     assert "same top-1 on 18 of 18 test rows" in exported.stderr
     table = zoo_cli("predict", run, *sorted(colors.glob("*/04.*")), colors / "红" / "01.jpg")
-    assert [line.split()[-2] for line in table.stdout.splitlines()[1:]] == [*COLOURS, "红"]
+    assert [line.split()[-2] for line in table.stdout.splitlines()[1:]] == [*COLORS, "红"]
 
 
 def test_predict_sees_what_training_saw(colors: Path, color_run: tuple[Path, str]) -> None:
@@ -207,7 +207,7 @@ def test_it_is_served_with_its_own_labels(
     _, _, answer = server.request("POST", "/v1/predict/cnn", picture, Content_Type="image/gif")
     (found,) = json.loads(answer)["predictions"]
     assert found["label"] == "green"
-    assert set(found["probabilities"]) == {*COLOURS, "rare"}
+    assert set(found["probabilities"]) == {*COLORS, "rare"}
     (model,) = json.loads(server.request("GET", "/v1/models")[2])  # what the page shows
     assert model["labels"] == ["blue", "green", "rare", "红"]
     assert model["input"]["shape"] == ["batch", 20, 20, 3]
@@ -242,7 +242,7 @@ def test_folders_that_are_split_already_stay_so(tmp_path: Path) -> None:
         for name in ("blue", "红"):
             (root / part / name).mkdir(parents=True)
             for number in range(count):
-                draw(COLOURS[name], rng).save(root / part / name / f"{number}.png")
+                draw(COLORS[name], rng).save(root / part / name / f"{number}.png")
     data = load(root)
     assert [len(part.targets) for part in (data.train, data.validation, data.test)] == [40, 6, 10]
     shutil.rmtree(root / "test")
