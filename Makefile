@@ -62,7 +62,7 @@ $(READY): requirements/dev.txt requirements/uv.txt pyproject.toml
 # Choose the newest versions that pyproject.toml allows; a maintainer's command.
 pins:
 	.uv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
-	  --no-annotate --no-emit-index-url --upgrade --extra train --extra parquet --extra tensorboard \
+	  --no-annotate --no-emit-index-url --upgrade --extra train --extra parquet --extra heic --extra tensorboard \
 	  --extra grpc --extra hub --extra openvino --extra ray --group dev \
 	  pyproject.toml requirements/build.in -o requirements/dev.txt
 	echo uv | .uv/bin/uv pip compile -q --universal --generate-hashes --no-header --no-annotate \

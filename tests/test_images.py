@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from PIL import Image
 
 from zoo.datasets import mnist
 from zoo.errors import DataError
-from zoo.images import MAX_PIXELS, MAX_SIDE, decode, fit
+from zoo.images import MAX_PIXELS, MAX_SIDE, decode, fit, is_picture
 from zoo.spec import ImageSpec
 
 GRAY = ImageSpec(channels=1, size=28, mean=(0.0,), std=(1.0,), background="dark")
@@ -38,6 +39,52 @@ def test_lossy_formats_come_close(digits: mnist.Split) -> None:
     for kind in ("JPEG", "WEBP"):
         found = decode(encoded(Image.fromarray(image[:, :, 0]), kind, quality=95), GRAY)
         assert np.abs(found.astype(int) - image).mean() < 6
+
+
+@pytest.mark.parametrize(
+    "kind",
+    "PNG JPEG GIF WEBP BMP TIFF AVIF JPEG2000 ICO ICNS DDS QOI SGI PPM HEIF".split(),
+)
+def test_a_picture_is_known_by_its_first_bytes(kind: str) -> None:
+    if kind == "HEIF":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    data = encoded(Image.new("RGB", (32, 32), "red"), kind)
+    assert is_picture(data[:32])
+    assert not is_picture(data[1:33])
+    assert not is_picture(data[:1])
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"BMI;age\n24.1;60\n", b"P1,P2\n1,2\n", b"RIFF\0\0\0\0WAVEfmt ",
+        b"%PDF-1.7", b"PK\3\4", b"\0\0\0\x20ftypisom", b"\0\0\x08\x03\0\0\x27\x10",
+        b"\x93NUMPY\x01\0", b"II, a text", b"PAR1",
+    ],
+)  # fmt: skip
+def test_other_files_are_no_pictures(head: bytes) -> None:
+    assert not is_picture(head.ljust(32, b"\0"))
+
+
+def test_heic_is_read_with_its_extra_and_names_it_without(
+    tmp_path: Path, digits: mnist.Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    image = digits.inputs[0]
+    file = io.BytesIO()
+    heif.from_pillow(Image.fromarray(image[:, :, 0])).save(file, quality=95)
+    path = tmp_path / "photo.jpg"  # the content decides, not the suffix
+    path.write_bytes(file.getvalue())
+    for source in (path, file.getvalue()):
+        assert np.abs(decode(source, GRAY).astype(int) - image).mean() < 6
+    with pytest.raises(DataError, match=r"damaged|format"):
+        decode(file.getvalue()[:200], GRAY)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.delitem(Image.OPEN, "HEIF")
+    monkeypatch.setattr(Image, "ID", [kind for kind in Image.ID if kind != "HEIF"])
+    with pytest.raises(DataError, match=r"pip install 'torch-tutorial-zoo\[heic\]'"):
+        decode(path, GRAY)
 
 
 def test_files_and_bytes_are_the_same(tmp_path: Path, digits: mnist.Split) -> None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 _IN_EXTRA = {
     "train": set("torch torchvision onnx onnx_ir onnxscript safetensors matplotlib".split()),
     "parquet": {"pyarrow"},
+    "heic": {"pillow_heif"},
     "tensorboard": {"tensorboard"},
     "openvino": {"openvino"},
     "grpc": {"grpc", "google", "grpc_health"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import re
 import warnings
 import zlib
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from zoo import preparation
-from zoo.errors import DataError, first_line
+from zoo.errors import DataError, ZooError, first_line, needs_extra
 from zoo.spec import ImageSpec
 
 try:
@@ -27,11 +28,24 @@ Prepare = Literal["auto", "none"]
 Invert = Literal["auto", "yes", "no"]
 _INK = {"auto": "auto", "yes": "dark", "no": "light"}
 SUFFIXES = frozenset(
-    ".png .jpg .jpeg .jpe .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .pnm .ico .tga .avif".split()
+    ".png .jpg .jpeg .jpe .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .pnm .ico .tga .avif .heic "
+    ".heif .jfif .jp2".split()
 )
 #: Larger images are refused by their header, before anything is decoded.
 MAX_PIXELS, MAX_SIDE = 64_000_000, 32_000
 _ANIMATED = {"GIF", "PNG", "WEBP", "AVIF"}
+#: What files of pictures begin with, all of which Pillow reads. ISO media files, BMP and the
+#: Netpbm formats take more than a prefix; TGA has no signature at all.
+_SIGNATURES = (
+    b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a",
+    b"II*\0", b"MM\0*", b"II+\0", b"MM\0+",  # TIFF, BigTIFF
+    b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51",  # JPEG 2000
+    b"\0\0\x01\0", b"icns", b"8BPS", b"DDS ", b"qoif", b"\x59\xa6\x6a\x95", b"\x01\xda",
+)  # fmt: skip
+_BMP_HEADERS = {12, 40, 52, 56, 64, 108, 124}
+_NETPBM = re.compile(rb"P[1-7fF][ \t\r\n]+[-0-9#WT]")
+_AVIF = {b"avif", b"avis"}
+_HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 
 
 def decode(
@@ -54,8 +68,8 @@ def decode(
         uint8 [size, size, channels].
 
     Raises:
-        DataError: it is missing, empty, damaged, animated or too large, or shows no digit; the
-            message says which.
+        DataError: it is missing, empty, damaged, animated or too large, shows no digit, or is HEIC
+            and the extra `heic` is not installed; the message says which.
     """
     array = read(source, spec, prepare, invert)
     images, (error,) = fit(array[np.newaxis], spec, prepare, invert)
@@ -78,7 +92,7 @@ def read(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own size warning; see MAX_PIXELS
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            with _open(source) as image:
                 return _pixels(image, spec, prepare, invert)
     except FileNotFoundError:
         raise DataError("no such file") from None
@@ -91,8 +105,48 @@ def read(
         raise DataError("not an image in a known format" if size else "empty file") from None
     except DataError:
         raise
+    except ZooError as error:  # HEIC without its plugin
+        raise DataError(str(error)) from None
     except Exception as error:  # decoders raise whatever a damaged file leads them to
         raise DataError(f"damaged image ({first_line(error)})") from None
+
+
+def is_picture(head: bytes) -> bool:
+    """Say whether a file is a picture, by its first bytes (32 are enough) and not by its name.
+
+    PNG, JPEG, GIF, WebP, BMP, TIFF, AVIF, HEIC, JPEG 2000, ICO, ICNS, PSD, DDS, QOI, SGI, Sun
+    raster and Netpbm. True says what the file claims to be: it can still be damaged.
+    """
+    if head.startswith(_SIGNATURES):
+        return True
+    if head[4:8] == b"ftyp":
+        return head[8:12] in _AVIF | _HEIC
+    if head.startswith(b"RIFF"):
+        return head[8:12] == b"WEBP"
+    if head.startswith(b"BM"):
+        return int.from_bytes(head[14:18], "little") in _BMP_HEADERS
+    return _NETPBM.match(head) is not None
+
+
+def _open(source: Path | bytes) -> Image.Image:
+    """Open an image with Pillow, and HEIC with the plugin of the extra `heic`.
+
+    The plugin is loaded for the first HEIC file: nothing else needs it.
+    """
+    try:
+        return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+    except UnidentifiedImageError:
+        if isinstance(source, bytes):
+            head = source[:12]
+        else:
+            with source.open("rb") as file:
+                head = file.read(12)
+        if head[4:8] != b"ftyp" or head[8:12] not in _HEIC:
+            raise
+    with needs_extra("heic", "a HEIC image"):
+        import pillow_heif
+    pillow_heif.register_heif_opener()
+    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
 
 
 def fit(
