@@ -7,6 +7,7 @@ inputs failed, the rest is written; 4 the device is not available; 5 verificatio
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from functools import partial
@@ -34,22 +35,23 @@ class _Zoo(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            self._end(ctx, "interrupted", 130)
+        except KeyboardInterrupt as error:
+            self._end(ctx, "interrupted", 130, error)
         except ZooError as error:
-            self._end(ctx, str(error), error.exit_code)
+            self._end(ctx, str(error), error.exit_code, error)
         except BrokenPipeError:  # `zoo list | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
         except OSError as error:
             file = f"{error.filename}: " if error.filename else ""
-            self._end(ctx, f"{file}{error.strerror or error}", 1)
+            self._end(ctx, f"{file}{error.strerror or error}", 1, error)
 
     @staticmethod
-    def _end(ctx: Any, message: str, code: int) -> None:
+    def _end(ctx: Any, message: str, code: int, error: BaseException) -> None:
         if ctx.params.get("debug"):
             raise
-        print(f"zoo: {message}", file=sys.stderr)
+        for line in (message, *getattr(error, "__notes__", ())):
+            print(f"zoo: {line}", file=sys.stderr)
         sys.exit(code)
 
 
@@ -134,6 +136,11 @@ def main_options(
     debug: Annotated[bool, _option("Show tracebacks of errors.", "--debug")] = False,
 ) -> None:
     """Options of all commands."""
+    if debug:
+        import logging
+
+        logging.basicConfig(level=logging.WARNING)
+        logging.getLogger("zoo").setLevel(logging.DEBUG)
 
 
 @command("list")
@@ -402,17 +409,23 @@ def predict(
         list[str],
         typer.Argument(
             help="Images: files, folders, globs, .zip, .tar, .npy, .npz, IDX, .parquet; - reads "
-            "paths from stdin. Tables: .csv, .npy, .npz, .parquet. Or s3://... and the like."
+            "names from stdin. Tables: .csv, .npy, .npz, .parquet. Or s3://... and the like."
         ),
     ],
     prepare: Annotated[Literal["auto", "none"], _input("Find, scale and center digits.")] = "auto",
     invert: Annotated[
         Literal["auto", "yes", "no"], _input("Invert images; auto: digits on a light background.")
     ] = "auto",
+    first_frame: Annotated[
+        bool, _input("Take the first frame of an animation.", "--first-frame")
+    ] = False,
     output: Annotated[
         Path | None,
         _output("Write a .csv, .jsonl or .parquet file.", "-o", "--output", metavar="FILE"),
     ] = None,
+    format: Annotated[
+        Literal["table", "csv", "jsonl"], _output("Format of the rows on stdout.")
+    ] = "table",
     top: Annotated[int, _output("Number of classes to name in each row.", min=1)] = 1,
     resume: Annotated[bool, _output("Resume an interrupted job; needs -o.", "--resume")] = False,
     json: Json = False,
@@ -432,14 +445,16 @@ def predict(
     from zoo.bundle.folder import Bundle
     from zoo.runtime.session import Session
 
-    if output is not None and json:
-        raise UsageError("--json prints to stdout, -o writes a file: give one of them")
+    ways = {"-o": output is not None, "--json": json, "--format": format != "table"}
+    if sum(ways.values()) > 1:
+        chosen = " and ".join(name for name, given in ways.items() if given)
+        raise UsageError(f"{chosen}: expected one of them (a file's suffix is its format)")
     if resume and output is None:
         raise UsageError("--resume continues a file: give the same -o as before")
     bundle = Bundle.open(model)
     on: dict[str, Any] = {"device": device, "graphs": cuda_graphs, "fp16": fp16}
     run: Any
-    options: dict[str, Any] = {"top": top, "prepare": prepare, "invert": invert}
+    options = {"top": top, "prepare": prepare, "invert": invert, "first_frame": first_frame}
     if engine == "ray":
         if resume:
             raise UsageError("--resume is for the other engines: a Ray job outlives its workers")
@@ -452,7 +467,7 @@ def predict(
         run = partial(run_locally, Session(bundle, engine=engine, spin=False, **on))
     collected = sinks.Collect() if json else None
     if output is None:
-        tally = run(inputs, collected or sinks.Table(), **options)
+        tally = run(inputs, collected or sinks.on_stdout(format), **options)
     else:
         note = {"files": bundle.card.files, "engine": engine}
         tally = job.to_file(run, inputs, output, note, resume=resume, **options)
@@ -639,6 +654,9 @@ def demo(
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):  # one that is not UTF-8 lacks most characters
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     if "--debug" in sys.argv[2:]:  # allowed anywhere, not only before the command
         sys.argv.remove("--debug")
         sys.argv.insert(1, "--debug")

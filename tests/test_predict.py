@@ -258,7 +258,7 @@ def test_arrays_of_another_shape_or_type(
         (("cnn", "t.csv"), 1, "this model takes images, not a table"),
         (("cnn", "x.png", "-o", "out.txt"), 2, "expected a name ending in .csv, .jsonl, .parquet"),
         (("cnn", "x.png", "-o", "none/out.csv"), 1, "none"),
-        (("cnn", "x.png", "-o", "out.csv", "--json"), 2, "give one of them"),
+        (("cnn", "x.png", "-o", "out.csv", "--json"), 2, "-o and --json: expected one of them"),
         (("cnn", "x.png", "--resume"), 2, "give the same -o"),
         (("cnn", "x.png", "--top", "0"), 2, "--top"),
         (("cnn", "x.png", "--invert", "maybe"), 2, "maybe"),

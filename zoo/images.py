@@ -49,7 +49,11 @@ _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs",
 
 
 def decode(
-    source: Path | bytes, spec: ImageSpec, prepare: Prepare = "auto", invert: Invert = "auto"
+    source: Path | bytes,
+    spec: ImageSpec,
+    prepare: Prepare = "auto",
+    invert: Invert = "auto",
+    first_frame: bool = False,
 ) -> NDArray[np.uint8]:
     """Decode one still image to the input of a model with this spec.
 
@@ -63,6 +67,7 @@ def decode(
         spec: the model's input.
         prepare: "auto", or "none" to resize the picture as it is.
         invert: "yes" for dark on light, "no" for light on dark, "auto" finds out.
+        first_frame: of an animation, take the first frame.
 
     Returns:
         uint8 [size, size, channels].
@@ -71,7 +76,7 @@ def decode(
         DataError: it is missing, empty, damaged, animated or too large, shows no digit, or is HEIC
             and the extra `heic` is not installed; the message says which.
     """
-    array = read(source, spec, prepare, invert)
+    array = read(source, spec, prepare, invert, first_frame)
     images, (error,) = fit(array[np.newaxis], spec, prepare, invert)
     if error is not None:
         raise DataError(error)
@@ -80,7 +85,11 @@ def decode(
 
 
 def read(
-    source: Path | bytes, spec: ImageSpec, prepare: Prepare = "auto", invert: Invert = "auto"
+    source: Path | bytes,
+    spec: ImageSpec,
+    prepare: Prepare = "auto",
+    invert: Invert = "auto",
+    first_frame: bool = False,
 ) -> NDArray[np.uint8]:
     """Decode an image as `decode` does, but for `fit`, which takes many at once.
 
@@ -93,7 +102,7 @@ def read(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own size warning; see MAX_PIXELS
             with _open(source) as image:
-                return _pixels(image, spec, prepare, invert)
+                return _pixels(image, spec, prepare, invert, first_frame)
     except FileNotFoundError:
         raise DataError("no such file") from None
     except IsADirectoryError:
@@ -207,7 +216,7 @@ def scale(array: NDArray[np.uint8], spec: ImageSpec) -> NDArray[np.uint8]:
         uint8 [size, size, channels].
     """
     image = Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array)
-    return _pixels(image, spec, "none", "no")
+    return _pixels(image, spec, "none", "no", first_frame=True)
 
 
 def _plain_png(data: bytes, spec: ImageSpec) -> NDArray[np.uint8] | None:
@@ -247,7 +256,7 @@ def _plain_header(size: int, channels: int) -> bytes:
 
 
 def _pixels(
-    image: Image.Image, spec: ImageSpec, prepare: Prepare, invert: Invert
+    image: Image.Image, spec: ImageSpec, prepare: Prepare, invert: Invert, first_frame: bool
 ) -> NDArray[np.uint8]:
     width, height = image.size
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
@@ -255,7 +264,7 @@ def _pixels(
             f"{width}x{height} is too large: expected at most {MAX_PIXELS:,} pixels, and at most "
             f"{MAX_SIDE:,} on a side"
         )
-    if image.format in _ANIMATED and getattr(image, "is_animated", False):
+    if not first_frame and image.format in _ANIMATED and getattr(image, "is_animated", False):
         frames = getattr(image, "n_frames", 2)
         raise DataError(f"animated ({frames} frames), expected one still image")
     image.load()

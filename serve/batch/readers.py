@@ -7,31 +7,41 @@ process than the one that read it.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+import posixpath
+import stat
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from tarfile import HeaderError
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serve.batch import remote
-from serve.batch.files import File, is_hidden
+from serve.batch.files import PASSED, PAUSE, File, is_left_about
 from zoo import images
 from zoo.datasets import csv, idx
 from zoo.errors import DataError, first_line, needs_extra
+from zoo.files import readable
 from zoo.spec import ImageSpec, Spec, TableSpec
 
 #: Rows in a block: what one run of the session takes, and the unit in which a job is resumed.
 BLOCK = 256
 #: Bytes of one image file or archive member; a larger one is an error, not a full memory.
 MAX_FILE = 64_000_000
+_TOO_LARGE = f"too large: expected at most {MAX_FILE:,} bytes"
 
+_HEAD = 512  # bytes of a member that tell its kind
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)  # the latter on Windows alone
-Row = tuple[str, Any, Callable[..., NDArray[Any]]]
+#: Its name, its data, and what loads it. Without a loader it is no row: a file that was passed
+#: over, or a pause, as in `serve.batch.files`.
+Row = tuple[str, Any, Callable[..., NDArray[Any]] | None]
 
 
 def rows(files: Iterable[File], spec: Spec) -> Iterator[Row]:
@@ -41,12 +51,27 @@ def rows(files: Iterable[File], spec: Spec) -> Iterator[Row]:
         try:
             if kind == "image" and image:
                 yield path, path, _image
+            elif kind in (PASSED, PAUSE):
+                yield path, kind, None
             elif kind.startswith("error: "):
                 raise DataError(kind.removeprefix("error: "))
             else:
-                yield from _many(path, kind, spec)
+                empty = True
+                for row in _many(path, kind, spec):
+                    empty = False
+                    yield row
+                if empty:
+                    raise DataError("holds no rows")
         except DataError as error:
             yield path, str(error).removeprefix(f"{path}: "), _decode
+        except Exception as error:  # one odd file must not end a job of thousands
+            yield path, unforeseen(path, error), _decode
+
+
+def unforeseen(name: str, error: Exception) -> str:
+    """Return the text of an error that no reader expects; `--debug` shows where it was raised."""
+    logging.getLogger("zoo").debug("%s", readable(name), exc_info=error)
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _image(path: str, spec: ImageSpec, **how: Any) -> NDArray[np.uint8]:
@@ -72,8 +97,13 @@ def _many(path: str, kind: str, spec: Spec) -> Iterator[Row]:
         for number, texts in enumerate(csv.rows(Path(path), spec.columns)):
             yield f"{path}[{number}]", texts, _numbers
     elif kind in ("zip", "tar"):
-        for name, data in _members(path, kind):
-            yield f"{path}/{name}", data, _decode
+        empty = True
+        for name, data in _zip(path) if kind == "zip" else _tar(path):
+            empty = empty and data is None
+            row = f"{path}/{name}"
+            yield (row, PASSED, None) if data is None else (row, data, _decode)
+        if empty:
+            raise DataError("an archive without images")
     else:
         raise DataError("this model takes images, not a table")
 
@@ -88,13 +118,10 @@ def _file(path: str) -> bytes:
         raise DataError(f"cannot be read ({error.strerror})") from None
     try:
         data = os.read(file, 65_536)
-        if len(data) == 65_536:
-            parts = [data]
-            while part := os.read(file, 1 << 20):
-                parts.append(part)
-                if len(parts) > MAX_FILE >> 20:
-                    raise DataError(f"too large: expected at most {MAX_FILE:,} bytes")
-            data = b"".join(parts)
+        while part := os.read(file, 1 << 20):  # a pipe gives less than was asked for
+            data += part
+            if len(data) > MAX_FILE:
+                raise DataError(_TOO_LARGE)
     except IsADirectoryError:
         raise DataError("is a folder, expected an image file") from None
     except OSError as error:
@@ -111,41 +138,117 @@ def _decode(data: bytes | str, spec: ImageSpec, **how: Any) -> NDArray[np.uint8]
     return images.read(data, spec, **how)
 
 
-def _members(path: str, kind: str) -> Iterator[tuple[str, bytes | str]]:
-    """Yield the images of an archive, in its own order, nothing unpacked to disk."""
-    too_large = f"too large: expected at most {MAX_FILE:,} bytes"
-    empty = True
+#: Of a member of an archive: its name, and its bytes, or why there are none, or None: passed over.
+_Member = tuple[str, bytes | str | None]
+
+
+def _zip(path: str) -> Iterator[_Member]:
+    """Yield the members of a .zip file, in its own order, nothing unpacked to disk."""
     try:
-        if kind == "zip":
-            with zipfile.ZipFile(path) as archive:
-                for member in archive.infolist():
-                    if _is_image(member.filename):
-                        empty = False
-                        try:
-                            large = member.file_size > MAX_FILE
-                            yield member.filename, too_large if large else archive.read(member)
-                        except Exception as error:  # its compression's own: LZMA, bzip2, ...
-                            yield member.filename, f"damaged in the archive ({first_line(error)})"
-        else:
-            with tarfile.open(path) as tar:
-                for entry in tar:
-                    if entry.isfile() and _is_image(entry.name):
-                        empty = False
-                        file = tar.extractfile(entry)
-                        assert file is not None
-                        yield entry.name, too_large if entry.size > MAX_FILE else file.read()
+        archive = zipfile.ZipFile(path)
+    except Exception as error:
+        raise DataError(f"damaged archive ({first_line(error)})") from None
+    with archive:
+        for info in archive.infolist():
+            name = _name(info)
+            if info.is_dir() or is_left_about(name):
+                continue
+            try:
+                yield name, _zip_member(archive, info)
+            except Exception as error:  # its compression's own: LZMA, bzip2, ...
+                yield name, f"damaged in the archive ({first_line(error)})"
+
+
+def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes | str | None:
+    if stat.S_ISLNK(info.external_attr >> 16):  # its data is the path that it leads to
+        target = posixpath.join(posixpath.dirname(info.filename), archive.read(info).decode())
+        try:
+            info = archive.getinfo(posixpath.normpath(target))
+        except KeyError:
+            return "a link to what is not in the archive"
+    if info.file_size > MAX_FILE:
+        return _TOO_LARGE if _is_image(info.filename) else None
+    if not _is_image(info.filename):
+        with archive.open(info) as file:
+            if not images.is_picture(file.read(_HEAD)):
+                return None
+    return archive.read(info)
+
+
+def _name(info: zipfile.ZipInfo) -> str:
+    """Return a member's name: without the flag for UTF-8, the system's that zipped it.
+
+    `zipfile` takes it for the code page 437 of the United States, as the format says; Chinese
+    systems write GBK. GB 2312, its everyday part, does not mistake accented Latin letters.
+    """
+    if info.flag_bits & 0x800 or info.filename.isascii():
+        return info.filename
+    raw = info.orig_filename.encode("cp437", "replace")
+    for encoding in ("utf-8", "gb2312", "gbk"):
+        with contextlib.suppress(UnicodeDecodeError):
+            if encoding != "gbk" or max(raw) >= 0xB0:  # in code page 437: frames and Greek letters
+                return raw.decode(encoding)
+    return info.filename
+
+
+def _tar(path: str) -> Iterator[_Member]:
+    """Yield the members of a .tar file, compressed or not, in its own order."""
+    offset = 0
+    try:
+        with tarfile.open(path, tarinfo=_Entry) as archive:
+            for entry in archive:
+                offset = archive.offset
+                if entry.isdir() or is_left_about(entry.name):
+                    continue
+                try:
+                    yield entry.name, _tar_member(archive, entry)
+                except KeyError:
+                    yield entry.name, "a link to what is not in the archive"
+                except tarfile.TarError as error:
+                    yield entry.name, f"damaged in the archive ({first_line(error)})"
+            offset = archive.offset
+            _check_end(archive)
     except DataError:
         raise
     except Exception as error:  # its compression's own, too
-        raise DataError(f"damaged archive ({first_line(error)})") from None
-    if empty:
-        raise DataError("an archive without images")
+        where = f" behind byte {offset:,}" if offset else ""
+        raise DataError(f"damaged archive{where} ({first_line(error)})") from None
+
+
+def _tar_member(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes | str | None:
+    file = archive.extractfile(entry)  # of a link: what it leads to
+    if file is None:
+        return None  # a device or a pipe
+    head = file.read(_HEAD)
+    if not (_is_image(entry.name) or images.is_picture(head)):
+        return None
+    data = head + file.read(MAX_FILE - len(head) + 1)
+    return _TOO_LARGE if len(data) > MAX_FILE else data
+
+
+class _Entry(tarfile.TarInfo):
+    """A member that notes why no further one follows: `tarfile` itself stops without a word."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile: Any) -> Any:
+        try:
+            return super().fromtarfile(tarfile)
+        except HeaderError as error:
+            tarfile.ending = error
+            raise
+
+
+def _check_end(archive: Any) -> None:
+    """Raise DataError unless the archive ends with its end mark."""
+    if isinstance(archive.ending, tarfile.EOFHeaderError):  # type: ignore[attr-defined]
+        return
+    damaged = isinstance(archive.ending, tarfile.InvalidHeaderError)  # type: ignore[attr-defined]
+    reason = "a damaged header" if damaged else "no end mark, so it may be cut short"
+    raise DataError(f"damaged archive at byte {archive.offset:,} ({reason}): the rest is not read")
 
 
 def _is_image(name: str) -> bool:
-    """Say whether a member of an archive is an image, by its name."""
-    suffix = os.path.splitext(name)[1].lower()
-    return suffix in images.SUFFIXES and not is_hidden(name.removeprefix("./"))
+    return os.path.splitext(name)[1].lower() in images.SUFFIXES
 
 
 def _array(path: str, kind: str, spec: Spec) -> NDArray[Any]:
@@ -183,12 +286,14 @@ def _fitting(array: NDArray[Any], spec: Spec) -> NDArray[Any]:
     return array
 
 
-def _finite(row: NDArray[Any], spec: Spec, **how: Any) -> NDArray[Any]:
+def _finite(
+    row: NDArray[Any], spec: Spec, *, prepare: Any, invert: Any, first_frame: bool
+) -> NDArray[Any]:
     """Return the row in the model's dtype, which its array was checked to fit."""
     if isinstance(spec, TableSpec) and not np.isfinite(row).all():
         raise DataError("expected finite numbers, found NaN or infinity")
     row = np.asarray(row, spec.tensor.dtype)
-    return images.of_its_size(row, spec, **how) if isinstance(spec, ImageSpec) else row
+    return images.of_its_size(row, spec, prepare, invert) if isinstance(spec, ImageSpec) else row
 
 
 def _numbers(texts: list[str], spec: TableSpec, **how: Any) -> NDArray[np.float32]:

@@ -28,7 +28,7 @@ from ray.exceptions import RayError
 from serve.batch import files, readers, sources
 from serve.batch.readers import BLOCK
 from serve.batch.run import Tally, predict, write
-from serve.batch.sinks import Columns, Sink
+from serve.batch.sinks import Sink
 from zoo.bundle.card import CARD, ONNX
 from zoo.bundle.folder import Bundle
 from zoo.errors import DeviceError, ZooError, first_line, last_line
@@ -51,6 +51,7 @@ def run(
     top: int = 1,
     prepare: Prepare = "auto",
     invert: Invert = "auto",
+    first_frame: bool = False,
     **settings: Any,
 ) -> Tally:
     """Predict every input and write a row for each, in order: the same rows as `serve.batch.run`.
@@ -64,6 +65,7 @@ def run(
         top: how many classes a row names.
         prepare: see `zoo.images.decode`, as for `invert`.
         invert: see there.
+        first_frame: see there.
         settings: other keyword arguments of `zoo.Session`.
 
     Raises:
@@ -81,7 +83,7 @@ def run(
         gpus = 1 if device in ("cuda", "tensorrt") else 0
         if gpus > cluster_gpus:
             raise DeviceError(f"device {device!r} is not available: the cluster has no GPU")
-        how: dict[str, Any] = {"prepare": prepare, "invert": invert}
+        how: dict[str, Any] = {"prepare": prepare, "invert": invert, "first_frame": first_frame}
         settings |= {"device": device, "threads": 1, "spin": False}
         if not units:
             return write([], sink, bar, device)
@@ -97,8 +99,8 @@ def run(
                 _Predict, fn_constructor_args=(contents, settings, top), batch_size=1, num_gpus=gpus
             )
         )
-        blocks = (pickle.loads(row["columns"]) for row in rows.iter_rows())
-        return write(blocks, sink, bar, device)
+        answers = (pickle.loads(row["columns"]) for row in rows.iter_rows())
+        return write(answers, sink, bar, device)
 
 
 def _units(paths: Iterator[files.File]) -> Iterator[list[files.File]]:
@@ -135,8 +137,8 @@ class _Predict:
 
     def __call__(self, batch: _Batch) -> _Batch:
         blocks = (sources.Block(*pickle.loads(data)) for data in batch["block"])
-        predictions: list[Columns] = [predict(self._session, block, self._top) for block in blocks]
-        return {"columns": [pickle.dumps(columns) for columns in predictions]}
+        answers = ((predict(self._session, block, self._top), block.passed) for block in blocks)
+        return {"columns": [pickle.dumps(answer) for answer in answers]}
 
 
 @contextmanager
