@@ -13,13 +13,13 @@ import sys
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from zoo import __version__
-from zoo.errors import UsageError, VerificationError, ZooError, needs_extra
+from zoo.errors import UsageError, VerificationError, ZooError, first_line, needs_extra
 from zoo.table import print_table
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -50,9 +50,13 @@ class _Zoo(TyperGroup):
     def _end(ctx: Any, message: str, code: int, error: BaseException) -> None:
         if ctx.params.get("debug"):
             raise
-        for line in (message, *getattr(error, "__notes__", ())):
-            print(f"zoo: {line}", file=sys.stderr)
-        sys.exit(code)
+        _end(message, code, error)
+
+
+def _end(message: str, code: int, error: BaseException) -> NoReturn:
+    for line in (message, *getattr(error, "__notes__", ())):
+        print(f"zoo: {line}", file=sys.stderr)
+    sys.exit(code)
 
 
 class _Sections(TyperCommand):
@@ -660,7 +664,13 @@ def main() -> None:
     if "--debug" in sys.argv[2:]:  # allowed anywhere, not only before the command
         sys.argv.remove("--debug")
         sys.argv.insert(1, "--debug")
-    app(prog_name="zoo")
+    try:
+        app(prog_name="zoo")
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        name = type(error).__name__
+        _end(f"unforeseen {name}: {first_line(error)}; --debug shows where", 1, error)
 
 
 if __name__ == "__main__":

@@ -202,6 +202,8 @@ def fit(
             result[number] = digit[..., np.newaxis]
         except DataError as error:
             errors[number] = str(error)
+        except Exception as error:  # an odd picture must not end a job of thousands
+            errors[number] = f"{type(error).__name__}: {first_line(error)}"
     return result, errors
 
 
