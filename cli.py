@@ -409,6 +409,13 @@ def predict(
     invert: Annotated[
         Literal["auto", "yes", "no"], _input("Invert images; auto: digits on a light background.")
     ] = "auto",
+    keep: Annotated[
+        list[str] | None,
+        _output(
+            "Column of the input table to write beside the answers, as text; repeatable.",
+            metavar="COLUMN",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         _output("Write a .csv, .jsonl or .parquet file.", "-o", "--output", metavar="FILE"),
@@ -428,6 +435,7 @@ def predict(
 ) -> None:
     """Predict images or tables, and write a row for each."""
     from serve.batch import job, sinks
+    from serve.batch.run import check_keep
     from serve.batch.run import run as run_locally
     from zoo.bundle.folder import Bundle
     from zoo.runtime.session import Session
@@ -436,10 +444,11 @@ def predict(
         raise UsageError("--json prints to stdout, -o writes a file: give one of them")
     if resume and output is None:
         raise UsageError("--resume continues a file: give the same -o as before")
+    check_keep(keep or [], inputs)
     bundle = Bundle.open(model)
     on: dict[str, Any] = {"device": device, "graphs": cuda_graphs, "fp16": fp16}
     run: Any
-    options: dict[str, Any] = {"top": top, "prepare": prepare, "invert": invert}
+    options: dict[str, Any] = {"top": top, "prepare": prepare, "invert": invert, "keep": keep or []}
     if engine == "ray":
         if resume:
             raise UsageError("--resume is for the other engines: a Ray job outlives its workers")

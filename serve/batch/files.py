@@ -13,7 +13,7 @@ from pathlib import Path
 
 from serve.batch import remote
 from zoo import images
-from zoo.datasets import idx
+from zoo.datasets import csv, idx
 from zoo.errors import DataError
 
 File = tuple[str, str]
@@ -81,7 +81,9 @@ def kind(path: str) -> str:
     name = path.lower()
     if os.path.splitext(name)[1] in images.SUFFIXES:
         return "image"
-    if name.endswith((".npy", ".npz", ".csv", ".zip", ".parquet")):
+    if csv.looks_like_csv(name):
+        return "csv"
+    if name.endswith((".npy", ".npz", ".zip", ".parquet")):
         return name.rpartition(".")[2]
     if name.endswith((".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")):
         return "tar"

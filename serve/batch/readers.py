@@ -11,7 +11,7 @@ import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from serve.batch import remote
 from serve.batch.files import File, is_hidden
 from zoo import images
-from zoo.datasets import csv, idx
-from zoo.errors import DataError, first_line, needs_extra
+from zoo.datasets import csv, idx, pixels
+from zoo.errors import DataError, UsageError, first_line, needs_extra
 from zoo.spec import ImageSpec, Spec, TableSpec
 
 #: Rows in a block: what one run of the session takes, and the unit in which a job is resumed.
@@ -31,20 +31,28 @@ BLOCK = 256
 MAX_FILE = 64_000_000
 
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)  # the latter on Windows alone
-Row = tuple[str, Any, Callable[..., NDArray[Any]]]
+_Load = Callable[..., NDArray[Any]]
+#: Name, data, load, and where columns are kept (`--keep`) their texts.
+Row = tuple[str, Any, _Load] | tuple[str, Any, _Load, tuple[str | None, ...]]
 
 
-def rows(files: Iterable[File], spec: Spec) -> Iterator[Row]:
-    """Yield the rows of files; an image file is read when its row is loaded, others here."""
+def rows(files: Iterable[File], spec: Spec, keep: Sequence[str] = ()) -> Iterator[Row]:
+    """Yield the rows of files; an image file is read when its row is loaded, others here.
+
+    Raises:
+        UsageError: columns are to be kept, and a file has none.
+    """
     image = isinstance(spec, ImageSpec)
     for path, kind in files:
+        if keep and kind not in ("csv", "parquet") and not kind.startswith("error: "):
+            raise UsageError(f"--keep: expected .csv or .parquet files, {path} has no columns")
         try:
             if kind == "image" and image:
                 yield path, path, _image
             elif kind.startswith("error: "):
                 raise DataError(kind.removeprefix("error: "))
             else:
-                yield from _many(path, kind, spec)
+                yield from _many(path, kind, spec, keep)
         except DataError as error:
             yield path, str(error).removeprefix(f"{path}: "), _decode
 
@@ -54,7 +62,7 @@ def _image(path: str, spec: ImageSpec, **how: Any) -> NDArray[np.uint8]:
     return images.read(data, spec, **how)
 
 
-def _many(path: str, kind: str, spec: Spec) -> Iterator[Row]:
+def _many(path: str, kind: str, spec: Spec, keep: Sequence[str]) -> Iterator[Row]:
     """Read a file that holds many rows."""
     if remote.is_url(path):
         if kind != "parquet":
@@ -62,15 +70,18 @@ def _many(path: str, kind: str, spec: Spec) -> Iterator[Row]:
     elif not os.path.exists(path):
         raise DataError("no such file")
     if kind == "parquet":
-        yield from _parquet(path, spec)
+        yield from _parquet(path, spec, keep)
     elif kind in ("npy", "npz", "idx"):
         for number, row in enumerate(_array(path, kind, spec)):
             yield f"{path}[{number}]", row, _finite
     elif isinstance(spec, TableSpec):
         if kind != "csv":
             raise DataError("this model takes a table: expected .csv, .npy, .npz or .parquet")
-        for number, texts in enumerate(csv.rows(Path(path), spec.columns)):
-            yield f"{path}[{number}]", texts, _numbers
+        for number, line in enumerate(csv.lines(Path(path), spec.columns, keep)):
+            name, error = f"{path}[{number}]", line.error and f"line {line.number}: {line.error}"
+            yield name, error or line.texts, _numbers, line.kept
+    elif kind == "csv":
+        yield from _pixels(path, keep)
     elif kind in ("zip", "tar"):
         for name, data in _members(path, kind):
             yield f"{path}/{name}", data, _decode
@@ -151,7 +162,7 @@ def _is_image(name: str) -> bool:
 def _array(path: str, kind: str, spec: Spec) -> NDArray[Any]:
     """Open a file of arrays; an .npy file is mapped into memory, not read."""
     if kind == "idx":
-        return _fitting(idx.read(Path(path)), spec)
+        return _fitting(idx.pictures(Path(path)), spec)
     try:
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
         if kind == "npy":
@@ -185,17 +196,38 @@ def _fitting(array: NDArray[Any], spec: Spec) -> NDArray[Any]:
 
 def _finite(row: NDArray[Any], spec: Spec, **how: Any) -> NDArray[Any]:
     """Return the row in the model's dtype, which its array was checked to fit."""
-    if isinstance(spec, TableSpec) and not np.isfinite(row).all():
-        raise DataError("expected finite numbers, found NaN or infinity")
+    if isinstance(spec, TableSpec):
+        csv.check_range(row, spec.columns)
     row = np.asarray(row, spec.tensor.dtype)
     return images.of_its_size(row, spec, **how) if isinstance(spec, ImageSpec) else row
 
 
-def _numbers(texts: list[str], spec: TableSpec, **how: Any) -> NDArray[np.float32]:
+def _numbers(texts: list[str] | str, spec: TableSpec, **how: Any) -> NDArray[np.float32]:
+    """Turn a row's texts into numbers; a text instead of them is why there are none."""
+    if isinstance(texts, str):
+        raise DataError(texts)
     return np.array(csv.numbers(texts, spec.columns), np.float32)
 
 
-def _parquet(path: str, spec: Spec) -> Iterator[Row]:
+def _pixels(path: str, keep: Sequence[str]) -> Iterator[Row]:
+    """Yield the images of a CSV file of pixels."""
+    if pixels.layout(csv.header(Path(path))) is None:
+        raise DataError("this model takes images, not a table: expected columns of pixels")
+    for number, picture in enumerate(pixels.read(Path(path), keep)):
+        error = picture.error and f"line {picture.line}: {picture.error}"
+        yield f"{path}[{number}]", error or picture.image, _of_any_size, picture.kept
+
+
+def _of_any_size(image: NDArray[np.uint8] | str, spec: ImageSpec, **how: Any) -> NDArray[np.uint8]:
+    """Bring uint8 [height, width, channels] to the model's size; a text is why there is none."""
+    if isinstance(image, str):
+        raise DataError(image)
+    if image.shape == spec.tensor.row:
+        return images.of_its_size(image, spec, **how)
+    return images.scale(image, spec, **how)
+
+
+def _parquet(path: str, spec: Spec, keep: Sequence[str]) -> Iterator[Row]:
     with needs_extra("parquet", "a Parquet file"):
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -203,27 +235,27 @@ def _parquet(path: str, spec: Spec) -> Iterator[Row]:
         file = pq.ParquetFile(remote.open_file(path) if remote.is_url(path) else path)
         schema = file.schema_arrow
         if isinstance(spec, TableSpec):
-            missing = [name for name in spec.columns if name not in schema.names]
-            if missing:
-                raise DataError(f"missing columns: {', '.join(missing)}")
             columns = list(spec.columns)
         else:
             columns = [field.name for field in schema if _holds_images(pa, field.type)]
             if len(columns) != 1:
                 names = ", ".join(columns) or "none"
                 raise DataError(f"expected one column of image bytes, found {names}")
+        csv.check_names(schema.names, [*columns, *keep], path)
         number = 0
-        for batch in file.iter_batches(BLOCK, columns=columns):
+        for batch in file.iter_batches(BLOCK, columns=list(dict.fromkeys([*columns, *keep]))):
             for row in batch.to_pylist():
                 name = f"{path}[{number}]"
                 number += 1
                 cells = [row[column] for column in columns]
+                kept = tuple(None if row[key] is None else str(row[key]) for key in keep)
                 if isinstance(spec, TableSpec):
-                    yield name, ["" if cell is None else str(cell) for cell in cells], _numbers
+                    texts = ["" if cell is None else str(cell) for cell in cells]
+                    yield name, texts, _numbers, kept
                 else:
                     data = cells[0]["bytes"] if isinstance(cells[0], dict) else cells[0]
                     empty = "no image: the cell is empty"
-                    yield name, data if isinstance(data, bytes) else empty, _decode
+                    yield name, data if isinstance(data, bytes) else empty, _decode, kept
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"damaged Parquet file ({first_line(error)})") from None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,14 +24,18 @@ class Block(NamedTuple):
         names: of each row.
         errors: of each row: None, or why it could not be read.
         inputs: the rows without an error, as the model takes them.
+        kept: the texts of each row's columns that are kept; empty where there are none.
     """
 
     names: list[str]
     errors: list[str | None]
     inputs: NDArray[Any]
+    kept: Sequence[Sequence[str | None]] = ()
 
 
-def read(inputs: Iterable[str], spec: Spec, skip: int = 0, **how: Any) -> Iterator[Block]:
+def read(
+    inputs: Iterable[str], spec: Spec, skip: int = 0, keep: Sequence[str] = (), **how: Any
+) -> Iterator[Block]:
     """Read inputs for a model.
 
     Images: files, folders (recursive), globs, .zip and .tar archives, .npy, .npz, IDX, Parquet with
@@ -44,9 +48,10 @@ def read(inputs: Iterable[str], spec: Spec, skip: int = 0, **how: Any) -> Iterat
         inputs: as on the command line.
         spec: the model's input.
         skip: blocks to pass over.
+        keep: columns of tables whose texts come along.
         how: `prepare` and `invert` of `zoo.images.decode`.
     """
-    remaining = itertools.islice(rows(files(inputs), spec), skip * BLOCK, None)
+    remaining = itertools.islice(rows(files(inputs), spec, keep), skip * BLOCK, None)
     while some := list(itertools.islice(remaining, BLOCK)):
         yield block(some, spec, **how)
 
@@ -56,8 +61,10 @@ def block(rows: Iterable[Row], spec: Spec, **how: Any) -> Block:
     names: list[str] = []
     good: list[NDArray[Any]] = []
     errors: list[str | None] = []
-    for name, data, load in rows:
+    kept: list[Sequence[str | None]] = []
+    for name, data, load, *own in rows:
         names.append(readable(name))
+        kept.append(own[0] if own else ())
         try:
             good.append(load(data, spec, **how))
             errors.append(None)
@@ -73,4 +80,4 @@ def block(rows: Iterable[Row], spec: Spec, **how: Any) -> Block:
             inputs = inputs[[fault is None for fault in faults]]
             remaining = iter(faults)
             errors = [next(remaining) if error is None else error for error in errors]
-    return Block(names, errors, inputs)
+    return Block(names, errors, inputs, kept)

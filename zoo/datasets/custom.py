@@ -23,7 +23,7 @@ from zoo import images, preparation
 from zoo.datasets import csv, idx, torchvision
 from zoo.datasets.dataset import Dataset, Split
 from zoo.datasets.torchvision import Raw
-from zoo.errors import DataError, UsageError, needs_extra
+from zoo.errors import DataError, UsageError, listed, nearest, needs_extra
 from zoo.recipe import Recipe
 from zoo.spec import ImageSpec, Task
 
@@ -78,14 +78,15 @@ def _table(path: Path, recipe: Recipe, task: Task) -> Dataset:
     names = [name for name in csv.header(path) if name]  # a column without a name: row numbers
     if target not in names:
         problem = f"there is no column {target!r}" if target else "expected --target COLUMN"
-        raise UsageError(f"{path}: {problem}; its columns: {', '.join(names)}")
+        hint = nearest(target, names)
+        raise UsageError(f"{path}: {problem}; its columns: {listed(names)}.{hint}")
     labels: tuple[str, ...] = ()
     if task != "regression":
-        labels = tuple(sorted({row[0] for row in csv.rows(path, [target])}))
+        labels = csv.classes(csv.lines, path, target)
         if len(labels) < 2 or (task == "binary" and len(labels) > 2):
             raise DataError(
-                f"{path}: column {target!r} has {len(labels)} classes ({', '.join(labels[:5])}), "
-                f"expected 2"
+                f"{path}: column {target!r} has {len(labels)} class{'es'[: 2 * (len(labels) > 1)]} "
+                f"({listed(labels)}), expected {'2' if task == 'binary' else 'at least 2'}"
             )
     columns = [name for name in names if name != target]
     rows = Split(*csv.read(path, columns, target, labels))
