@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -20,17 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo import images, preparation
-from zoo.datasets import csv, idx, torchvision
+from zoo.datasets import classes, csv, idx, torchvision
 from zoo.datasets.dataset import Dataset, Split
 from zoo.datasets.torchvision import Raw
-from zoo.errors import DataError, UsageError, listed, nearest, needs_extra
+from zoo.errors import DataError, UsageError, listed, nearest
 from zoo.recipe import Recipe
 from zoo.spec import ImageSpec, Task
 
 #: The side in pixels of the images of a folder, unless the recipe has another.
 _SIZE = 28
-#: Names of folders that hold images to test or validate on.
-_HELD_OUT = ("test", "val", "valid", "validation")
+_USES = {"train": "training", "validation": "validation", "test": "test"}
 #: A note is made if the largest class has more than this many times the images of the smallest.
 _UNEVEN = 10
 #: SHA-256 of Fashion-MNIST: IDX files do not hold the names of the classes, these have well-known
@@ -100,32 +100,55 @@ def _table(path: Path, recipe: Recipe, task: Task) -> Dataset:
 
 
 def _folder(path: Path, size: int) -> Dataset:
-    with needs_extra("train", "a folder of class folders"):
-        from zoo.datasets.folder import read
-    held_out = [path / name for name in _HELD_OUT if (path / name).is_dir()]
-    folders = {"train": path}
-    if (path / "train").is_dir() and held_out:  # with both, val/ is what its name says
-        folders = {"train": path / "train", "test": held_out[0]}
-        if len(held_out) > 1:
-            folders["validation"] = held_out[1]
+    folders, notes = _split_folders(path)
     parts: Parts = {}
     labels: tuple[str, ...] = ()
-    digest, errors = hashlib.sha256(), []
+    digest, errors, passed_over = hashlib.sha256(), [], Counter[str]()
+    # If all are gray, _pictures makes them so.
+    spec = ImageSpec(3, size, (0.0,) * 3, (1.0,) * 3)
     for part, folder in folders.items():
-        contents = read(folder, size=size, channels=3)  # if all are gray, _pictures makes them so
+        contents = classes.read(classes.find(folder, 2 if part == "train" else 1), spec)
         labels = labels or contents.labels
         numbers = _class_numbers(contents.labels, labels, folder)
         parts[part] = Split(contents.inputs, numbers[contents.targets])
         errors += contents.errors
+        passed_over += contents.passed_over
         for file, file_digest in contents.digests:
             digest.update(os.fsencode(f"{file.relative_to(path).as_posix()}\0"))
             digest.update(file_digest)
-    notes = []
     if errors:
         file, reason = errors[0]
         total = len(errors) + sum(len(part.targets) for part in parts.values())
         notes.append(f"{len(errors):,} of {total:,} files cannot be read, first {file}: {reason}")
+    if passed_over:
+        notes.append(classes.passed_over(passed_over))
     return _pictures(path.name, str(path), labels, parts, digest.hexdigest(), notes)
+
+
+def _split_folders(path: Path) -> tuple[dict[str, Path], list[str]]:
+    """Return the folders of class folders to train and to test on, and a note on which is which."""
+    found = classes.parts(path)
+    if not found:
+        return {"train": path}, []
+    others = classes.others(path, found)
+    if "train" not in found:
+        names = " and ".join(f"{folder.name}/" for folder in found.values())
+        raise DataError(f"{path}: {names} but no folder to train on, expected train/")
+    if len(found) == 1 and (classes_too := [name for name in others if not _is_part(name)]):
+        raise DataError(
+            f"{path}: {found['train'].name}/ holds class folders and is beside "
+            f"{listed(classes_too)}: give that folder alone, or rename it if it is a class"
+        )
+    if "validation" in found and "test" not in found:  # one part held out: nobody may choose by it
+        found["test"] = found.pop("validation")
+    uses = [f"{folder.name}/ is the {_USES[part]} set" for part, folder in found.items()]
+    if others:
+        uses.append(f"passed over: {listed([f'{name}/' for name in others])}")
+    return found, [", ".join(uses)]
+
+
+def _is_part(name: str) -> bool:
+    return any(name.lower() in names for names in classes.PARTS.values())
 
 
 def _class_numbers(
