@@ -191,11 +191,11 @@ def train(
     data: Annotated[
         str,
         _data(
-            "Folder of class folders, IDX files, a .csv file, or the name of a torchvision data "
-            "set (fashion-mnist, cifar10, ...).  [default: the model's own]",
+            "Folder of class folders, IDX files, .npz, .csv, .parquet, or the name of a torchvision"
+            " data set (fashion-mnist, cifar10, ...).  [default: the model's own]",
         ),
     ] = "",
-    target: Annotated[str | None, _data("Target column of the .csv file.")] = None,
+    target: Annotated[str | None, _data("Target column of a .csv or .parquet file.")] = None,
     size: Annotated[
         int | None,
         _data(
@@ -423,6 +423,13 @@ def predict(
     first_frame: Annotated[
         bool, _input("Take the first frame of an animation.", "--first-frame")
     ] = False,
+    keep: Annotated[
+        list[str] | None,
+        _output(
+            "Column of the input table to write beside the answers, as text; repeatable.",
+            metavar="COLUMN",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         _output("Write a .csv, .jsonl or .parquet file.", "-o", "--output", metavar="FILE"),
@@ -445,6 +452,7 @@ def predict(
 ) -> None:
     """Predict images or tables, and write a row for each."""
     from serve.batch import job, sinks
+    from serve.batch.run import check_keep
     from serve.batch.run import run as run_locally
     from zoo.bundle.folder import Bundle
     from zoo.runtime.session import Session
@@ -455,10 +463,12 @@ def predict(
         raise UsageError(f"{chosen}: expected one of them (a file's suffix is its format)")
     if resume and output is None:
         raise UsageError("--resume continues a file: give the same -o as before")
+    check_keep(keep or [], inputs)
     bundle = Bundle.open(model)
     on: dict[str, Any] = {"device": device, "graphs": cuda_graphs, "fp16": fp16}
     run: Any
-    options = {"top": top, "prepare": prepare, "invert": invert, "first_frame": first_frame}
+    options: dict[str, Any] = {"top": top, "prepare": prepare, "invert": invert}
+    options |= {"first_frame": first_frame, "keep": keep or []}
     if engine == "ray":
         if resume:
             raise UsageError("--resume is for the other engines: a Ray job outlives its workers")

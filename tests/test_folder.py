@@ -154,10 +154,10 @@ def test_the_embedded_table_is_read_so(table: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "labels", "message"),
     [
-        ("tall,dan,80,a", (), "row 4: column 'height': expected a number, found 'tall'"),
-        ("1.6,dan,,a", (), "row 4: column 'weight': expected a number, found ''"),
-        ("1.6,dan,nan,a", (), "row 4: column 'weight': expected a finite number"),
-        ("1.6,dan,80,c", ("a", "b"), "row 4: column 'kind': expected one of a, b, found 'c'"),
+        ("tall,dan,80,a", (), "line 5: column 'height': expected a number, found 'tall'"),
+        ("1.6,dan,,a", (), "line 5: column 'weight': expected a number, found ''"),
+        ("1.6,dan,nan,a", (), "line 5: column 'weight': expected a finite number"),
+        ("1.6,dan,80,c", ("a", "b"), "line 5: column 'kind': expected one of a, b, found 'c'"),
         ("1.6,dan", (), "line 5: 2 fields, the header has 4"),
     ],
 )

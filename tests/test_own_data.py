@@ -253,6 +253,133 @@ def test_folders_that_are_split_already_stay_so(tmp_path: Path) -> None:
         load(root)
 
 
+@pytest.fixture
+def split_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Make a folder of parts, each with the class folders blue and green."""
+
+    def make(*names: str, flat: tuple[str, ...] = ()) -> Path:
+        root = tmp_path / "split"
+        rng = np.random.default_rng(3)
+        for name in names:
+            for label in ("blue", "green"):
+                (root / name / label).mkdir(parents=True)
+                for number in range(12 if name.lower().startswith("train") else 3):
+                    draw(COLORS[label], rng).save(root / name / label / f"{number}.png")
+        for name in flat:
+            (root / name).mkdir(parents=True)
+            draw(COLORS["blue"], rng).save(root / name / "1.png")
+        return root
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("names", "flat", "counts", "said"),
+    [
+        (("Train", "validation", "Test"), (), (24, 6, 6), "Train/ is the training set, "
+         "validation/ is the validation set, Test/ is the test set"),
+        (("training", "DEV"), (), (22, 2, 6),
+         "training/ is the training set, DEV/ is the test set"),
+        (("TRAIN", "Val", "evaluation"), ("Meta",), (24, 6, 6), "TRAIN/ is the training set, "
+         "Val/ is the validation set, evaluation/ is the test set, passed over: Meta/"),
+        (("Train",), ("Test",), (20, 2, 2), "Train/ is the training set, passed over: Test/"),
+        (("train",), (), (20, 2, 2), "train/ is the training set"),
+        ((), ("train", "bus", "car"), None, ""),
+    ],
+)  # fmt: skip
+def test_parts_are_known_in_any_case_and_by_their_synonyms(
+    names: tuple[str, ...], flat: tuple[str, ...], counts: tuple[int, ...] | None, said: str,
+    split_folder: Callable[..., Path],
+) -> None:  # fmt: skip
+    root = split_folder(*names, flat=flat)
+    if counts is None:  # a class may have such a name
+        for name in flat:
+            draw(COLORS["blue"], np.random.default_rng(0)).save(root / name / "2.png")
+            draw(COLORS["blue"], np.random.default_rng(0)).save(root / name / "3.png")
+        assert load(root).labels == ("bus", "car", "train")
+        return
+    data = load(root)
+    assert data.labels == ("blue", "green")
+    assert tuple(len(part.targets) for part in (data.train, data.validation, data.test)) == counts
+    assert data.notes == (said,)
+
+
+@pytest.mark.parametrize(
+    ("names", "flat", "reason"),
+    [
+        (("train", "Training", "test"), (), "Training/ and train/ are both the train part"),
+        (("val", "test"), (), "val/ and test/ but no folder to train on, expected train/"),
+        ((), ("train", "test"), "test/ and train/ hold no class folders"),
+        (("train",), ("bus", "car"), "rename it if it is a class"),
+        (("train", " "), (), "give that folder alone"),
+    ],
+)
+def test_parts_that_are_not_clear_are_refused(
+    names: tuple[str, ...], flat: tuple[str, ...], reason: str, split_folder: Callable[..., Path]
+) -> None:
+    with pytest.raises(zoo.DataError, match=reason):
+        load(split_folder(*names, flat=flat))
+
+
+def test_content_decides_and_the_rest_is_counted(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    for name in ("blue", "green"):
+        (tmp_path / "x" / name / "deep").mkdir(parents=True)
+        for number, file in enumerate(("a", "b.txt", "c.jfif", "deep/d.png", "e.PNG")):
+            draw(COLORS[name], rng).save(tmp_path / "x" / name / file, ("PNG", "JPEG")[number % 2])
+        (tmp_path / "x" / name / "notes.txt").write_text("BM, P5 and so on")
+        (tmp_path / "x" / name / ".hidden.txt").write_text("")
+    for path in ("blue/film.mp4", "blue/README", "readme.txt", "lost.png"):
+        (tmp_path / "x" / path).write_bytes(b"\0\0\0\x20ftypisom")
+    os.mkfifo(tmp_path / "x" / "green" / "pipe.png")
+    (tmp_path / "x" / "__MACOSX").mkdir()
+    data = load(tmp_path / "x")
+    assert sum(len(part.targets) for part in (data.train, data.validation, data.test)) == 10
+    assert data.labels == ("blue", "green")
+    assert data.notes[0] == (
+        "7 files passed over: 3 .txt, 1 .mp4, 1 .png, 1 that are no files, 1 without a suffix"
+    )
+
+
+def test_linked_folders_are_read_once_and_loops_end(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    for name in ("real/blue", "real/green", "x"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("blue", "green"):
+        for number in range(4):
+            draw(COLORS[name], rng).save(tmp_path / "real" / name / f"{number}.png")
+        (tmp_path / "real" / name / "again").symlink_to(tmp_path / "real" / name)
+        (tmp_path / "x" / name).symlink_to(tmp_path / "real" / name)
+    data = load(tmp_path / "x")
+    assert data.labels == ("blue", "green")
+    assert sum(len(part.targets) for part in (data.train, data.validation, data.test)) == 8
+
+
+def test_unreadable_folders_and_blank_labels_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(6)
+    for name in ("blue", "green", "green/locked"):
+        (tmp_path / "x" / name).mkdir(parents=True)
+        for number in range(4):
+            draw(COLORS["blue"], rng).save(tmp_path / "x" / name / f"{number}.png")
+    scandir = os.scandir
+
+    def locked(path: Any) -> Any:  # as for anyone but root, for whom every folder is readable
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", locked)
+        (note,) = load(tmp_path / "x").notes
+    assert note.startswith("1 of 9 files cannot be read, first ")
+    assert note.endswith("green/locked: cannot be read (Permission denied)")
+    (tmp_path / "x" / " ").mkdir()
+    with pytest.raises(zoo.DataError, match="class folder ' ' has a blank name"):
+        load(tmp_path / "x")
+
+
 def test_a_folder_is_split_the_same_way_each_time(colors: Path) -> None:
     one, two = load(colors, seed=1), load(colors, seed=2)
     assert one.sha256 == two.sha256
@@ -431,9 +558,9 @@ def test_letters_stand_upright(cache: Path, idx_folder: Path) -> None:
         plain = gzip.decompress(data) if file.suffix == ".gz" else data
         part = file.name.removesuffix(".gz").replace("t10k", "test")
         (raw / f"emnist-letters-{part}").write_bytes(plain)
-    data, lying = load("emnist-letters"), load(raw)
-    assert data.labels == ("c", "d", "e", "f", "g", "h")
-    assert np.array_equal(data.test.inputs, lying.test.inputs.swapaxes(1, 2))
+    data, same = load("emnist-letters"), load(raw)
+    assert data.labels == same.labels == ("c", "d", "e", "f", "g", "h")
+    assert np.array_equal(data.test.inputs, same.test.inputs)
 
 
 def test_without_a_network_that_is_said(cache: Path, zoo_cli: Cli) -> None:
@@ -460,7 +587,7 @@ def test_without_a_network_that_is_said(cache: Path, zoo_cli: Cli) -> None:
         (("linear", "--data", "houses.csv", "--target", "price"), 1, "column 'kind': expected a"),
         (("logistic", "--data", "houses.csv", "--target", "rooms"), 1, "has 6 classes (1, 2, 3"),
         (("linear", "--data", "houses.csv", "--target", "price", "--size", 3), 2, "for images"),
-        (("cnn", "--data", "idx", "--target", "x"), 2, "names a column of a .csv file"),
+        (("cnn", "--data", "idx", "--target", "x"), 2, "names a column of a table"),
         (("cnn", "--size", "20"), 2, "--target and --size are for --data"),
         (("cnn", "--data", "idx", "--size", "8"), 2, "cannot take images of 8x8: try a larger"),
         (("cnn", "--data", "idx/notes.txt"), 1, "expected IDX files named train-images-idx3"),

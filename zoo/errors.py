@@ -74,6 +74,14 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     return f" Did you mean {matches[0]!r}?" if matches else ""
 
 
+def listed(names: Iterable[str], most: int = 5) -> str:
+    """Return names in a line, the first few of many: "a, b, c and 27 more"."""
+    names = list(names)
+    if len(names) <= most + 1:
+        return ", ".join(names) or "none"
+    return f"{', '.join(names[:most])} and {len(names) - most} more"
+
+
 def unknown(kind: str, name: str, choices: Iterable[str]) -> UsageError:
     """Build the error for a name that is not one of the choices."""
     choices = list(choices)

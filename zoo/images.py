@@ -158,6 +158,18 @@ def _open(source: Path | bytes) -> Image.Image:
     return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
 
 
+def size_of(data: bytes) -> tuple[int, int] | None:
+    """Return the width and height that the header of an encoded image says; None: it has none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with _open(data) as image:
+                width, height = image.size
+                return width, height
+    except Exception:  # whoever decodes it has the reason
+        return None
+
+
 def fit(
     images: NDArray[np.uint8], spec: ImageSpec, prepare: Prepare = "auto", invert: Invert = "auto"
 ) -> tuple[NDArray[np.uint8], list[str | None]]:
@@ -207,18 +219,28 @@ def fit(
     return result, errors
 
 
-def scale(array: NDArray[np.uint8], spec: ImageSpec) -> NDArray[np.uint8]:
-    """Convert a decoded image to the input of a model with this spec, as `decode` does.
+def scale(
+    array: NDArray[np.uint8],
+    spec: ImageSpec,
+    prepare: Prepare = "none",
+    invert: Invert = "no",
+) -> NDArray[np.uint8]:
+    """Convert a decoded image to the input of a model with this spec, as `read` does.
 
     Args:
         array: uint8 [height, width, 1 or 3].
         spec: gives the size and the channels.
+        prepare: as for `decode`; by default the image is resized as it is.
+        invert: as for `decode`.
 
     Returns:
         uint8 [size, size, channels].
+
+    Raises:
+        DataError: it shows no digit, for a model of digits and with `prepare`.
     """
     image = Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array)
-    return _pixels(image, spec, "none", "no", first_frame=True)
+    return _pixels(image, spec, prepare, invert, first_frame=True)
 
 
 def _plain_png(data: bytes, spec: ImageSpec) -> NDArray[np.uint8] | None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from serve.batch import remote
 from zoo import images
-from zoo.datasets import idx
+from zoo.datasets import csv, idx
 from zoo.errors import DataError
 
 File = tuple[str, str]
@@ -203,11 +203,13 @@ def kind(path: str) -> str:
         return "parquet"
     if head.startswith((b"PK\3\4", b"PK\5\6")):
         return _kind_of_zip(path)
+    if csv.looks_like_csv(name):
+        return "csv"
     if head[257:262] == b"ustar" or (head and name.endswith(_ARCHIVES)):
         return "tar"
     if images.is_picture(head):
         return "image"
-    if name.endswith((".npy", ".npz", ".csv", ".zip", ".parquet")):
+    if name.endswith((".npy", ".npz", ".zip", ".parquet")):
         return name.rpartition(".")[2]
     if idx.looks_like_idx(path):
         return "idx"

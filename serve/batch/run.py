@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import re
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from serve.batch import files, sources
 from serve.batch.sinks import Columns, Sink
+from zoo.datasets import csv
+from zoo.errors import UsageError, unknown
 from zoo.progress import Bar
 from zoo.runtime.session import Session
 
 #: Blocks that may wait between reading and running: the bound on memory.
 _AHEAD = 4
+#: Names of columns that answers have.
+_ANSWER = re.compile(r"source|error|prediction|(label|probability)(_\d+)?")
 
 
 class Written(NamedTuple):
@@ -93,6 +100,7 @@ def run(
     *,
     top: int = 1,
     written: Written = _NOTHING,
+    keep: Sequence[str] = (),
     **how: Any,
 ) -> Tally:
     """Predict every input in order and write a row for each; a bad input is a row with its error.
@@ -106,6 +114,7 @@ def run(
         sink: takes the rows.
         top: how many classes a row names.
         written: by an earlier attempt.
+        keep: columns of the tables that are written too, as text.
         how: `prepare`, `invert` and `first_frame` of `zoo.images.decode`.
 
     Raises:
@@ -114,8 +123,8 @@ def run(
     bar = Bar(f"predict {session.card.name}", None, start=written.rows)
     if bar.shown:
         bar.set_total(files.count(inputs))
-    blocks = _ahead(sources.read(inputs, session.card.spec, written.names, **how))
-    answers = ((predict(session, block, top), block.passed) for block in blocks)
+    blocks = _ahead(sources.read(inputs, session.card.spec, written.names, keep, **how))
+    answers = ((predict(session, block, top, keep), block.passed) for block in blocks)
     return write(answers, sink, bar, session.device, written)
 
 
@@ -179,7 +188,30 @@ def _ahead(blocks: Iterable[sources.Block]) -> Iterator[sources.Block]:
         stopped.set()
 
 
-def predict(session: Session, block: sources.Block, top: int) -> Columns:
+def check_keep(keep: Sequence[str], inputs: Sequence[str]) -> None:
+    """Check the columns to keep, before anything is read.
+
+    Raises:
+        UsageError: a name is given twice or is one of the answers', an input is no table, or a
+            table lacks a column.
+    """
+    for name in keep:
+        if keep.count(name) > 1:
+            raise UsageError(f"--keep {name}: given twice")
+        if _ANSWER.fullmatch(name):
+            raise UsageError(f"--keep {name}: the answers have a column of this name already")
+    for path in inputs if keep else ():
+        kind = files.kind(path)
+        if kind not in ("csv", "parquet") and path != "-" and "*" not in path:
+            raise UsageError(f"--keep: expected .csv or .parquet files, {path} has no columns")
+        if kind == "csv" and os.path.isfile(path):
+            names = csv.header(Path(path))
+            for name in keep:
+                if name not in names:
+                    raise unknown(f"column of {path}", name, names)
+
+
+def predict(session: Session, block: sources.Block, top: int, keep: Sequence[str] = ()) -> Columns:
     """Predict a block's rows; one that could not be read is a row of None with its error."""
     predictions, labels = session.predict(block.inputs), session.card.labels
     columns: Columns = {"source": block.names}
@@ -199,5 +231,8 @@ def predict(session: Session, block: sources.Block, top: int) -> Columns:
         for name in [name for name in columns if name != "source"]:
             good = iter(columns[name])
             columns[name] = [None if error else next(good) for error in block.errors]
+    none: Sequence[None] = [None] * len(keep)  # a row without columns: its file could not be read
+    kept = zip(*(own or none for own in block.kept), strict=True)
+    columns = {"source": block.names} | dict(zip(keep, map(list, kept), strict=False)) | columns
     columns["error"] = list(block.errors)
     return columns

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import sys
 from collections.abc import Iterator
 from typing import IO, Any, Protocol
@@ -12,6 +13,9 @@ import msgspec
 
 #: Columns of equal length, by name: `source`, then what was predicted, then `error`.
 Columns = dict[str, list[Any]]
+
+#: Columns of numbers; all others are text, those that were kept too.
+_NUMBER = re.compile(r"prediction|probability(_\d+)?")
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 
@@ -109,8 +113,9 @@ class _Arrow:
 
     def write(self, columns: Columns) -> None:
         pa = self._pa
-        text = {name for name in columns if name in ("source", "error") or "label" in name}
-        kinds = [(name, pa.string() if name in text else pa.float32()) for name in columns]
+        kinds = [
+            (name, pa.float32() if _NUMBER.fullmatch(name) else pa.string()) for name in columns
+        ]
         batch = pa.record_batch(columns, schema=pa.schema(kinds))
         if self._header:
             self._file.write(batch.schema.serialize())

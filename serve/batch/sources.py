@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,16 +26,22 @@ class Block(NamedTuple):
         errors: of each row: None, or why it could not be read.
         inputs: the rows without an error, as the model takes them.
         passed: how many files before or between these rows were passed over, by their suffix.
+        kept: the texts of each row's columns that are kept.
     """
 
     names: list[str]
     errors: list[str | None]
     inputs: NDArray[Any]
     passed: Counter[str]
+    kept: Sequence[Sequence[str | None]] = ()
 
 
 def read(
-    inputs: Iterable[str], spec: Spec, written: Iterable[str] = (), **how: Any
+    inputs: Iterable[str],
+    spec: Spec,
+    written: Iterable[str] = (),
+    keep: Sequence[str] = (),
+    **how: Any,
 ) -> Iterator[Block]:
     """Read inputs for a model.
 
@@ -49,6 +55,7 @@ def read(
         inputs: as on the command line.
         spec: the model's input.
         written: names of the rows that an earlier attempt has written: the first rows, in order.
+        keep: columns of tables whose texts come along.
         how: `prepare`, `invert` and `first_frame` of `zoo.images.decode`.
 
     Raises:
@@ -56,11 +63,11 @@ def read(
     """
     some: list[Row] = []
     size = 0
-    for row in _after(rows(files(inputs), spec), iter(written)):
-        if row[1] is not PAUSE:
+    for row in _after(rows(files(inputs), spec, keep), iter(written)):
+        if row.data is not PAUSE:
             some.append(row)
-            size += row[2] is not None
-        if size == BLOCK or (size and row[1] is PAUSE):
+            size += row.load is not None
+        if size == BLOCK or (size and row.data is PAUSE):
             yield block(some, spec, **how)
             some, size = [], 0
     if some:
@@ -72,12 +79,12 @@ def _after(rows: Iterable[Row], written: Iterator[str]) -> Iterator[Row]:
     number = 0
     expected = next(written, None)
     for row in rows:
-        if expected is None or row[2] is None:
+        if expected is None or row.load is None:
             yield row
             continue
         number += 1
-        if readable(row[0]) != expected:
-            raise UsageError(_changed(number, expected, readable(row[0])))
+        if readable(row.name) != expected:
+            raise UsageError(_changed(number, expected, readable(row.name)))
         expected = next(written, None)
     if expected is not None:
         raise UsageError(_changed(number + 1, expected, "missing"))
@@ -102,12 +109,14 @@ def block(
     good: list[NDArray[Any]] = []
     errors: list[str | None] = []
     passed: Counter[str] = Counter()
+    kept: list[Sequence[str | None]] = []
     how: dict[str, Any] = {"prepare": prepare, "invert": invert, "first_frame": first_frame}
-    for name, data, load in rows:
+    for name, data, load, own in rows:
         if load is None:
             passed[os.path.splitext(name)[1].lower()] += 1
             continue
         names.append(readable(name))
+        kept.append(own)
         try:
             good.append(load(data, spec, **how))
             errors.append(None)
@@ -123,4 +132,4 @@ def block(
             inputs = inputs[[fault is None for fault in faults]]
             remaining = iter(faults)
             errors = [next(remaining) if error is None else error for error in errors]
-    return Block(names, errors, inputs, passed)
+    return Block(names, errors, inputs, passed, kept)

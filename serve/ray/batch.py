@@ -49,6 +49,7 @@ def run(
     address: str | None = None,
     device: str = "auto",
     top: int = 1,
+    keep: Sequence[str] = (),
     prepare: Prepare = "auto",
     invert: Invert = "auto",
     first_frame: bool = False,
@@ -63,6 +64,7 @@ def run(
         address: of a cluster; else RAY_ADDRESS's, else one on this machine, for this job alone.
         device: "auto" is "cuda" if the cluster has GPUs, else "cpu"; one GPU a worker.
         top: how many classes a row names.
+        keep: columns of the tables that are written too, as text.
         prepare: see `zoo.images.decode`, as for `invert`.
         invert: see there.
         first_frame: see there.
@@ -89,14 +91,17 @@ def run(
             return write([], sink, bar, device)
         rows = (
             ray.data.from_items([{"unit": unit} for unit in units], override_num_blocks=len(units))
-            .map_batches(partial(_read, spec=card.spec), batch_size=None)
+            .map_batches(partial(_read, spec=card.spec, keep=keep), batch_size=None)
             .repartition(target_num_rows_per_block=BLOCK, strict=True)
             .map_batches(
                 partial(_decode, spec=card.spec, how=how),
                 batch_size=BLOCK,
             )
             .map_batches(
-                _Predict, fn_constructor_args=(contents, settings, top), batch_size=1, num_gpus=gpus
+                _Predict,
+                fn_constructor_args=(contents, settings, top, keep),
+                batch_size=1,
+                num_gpus=gpus,
             )
         )
         answers = (pickle.loads(row["columns"]) for row in rows.iter_rows())
@@ -110,8 +115,8 @@ def _units(paths: Iterator[files.File]) -> Iterator[list[files.File]]:
             yield unit
 
 
-def _read(batch: _Batch, spec: Spec) -> Iterator[_Batch]:
-    rows = readers.rows(itertools.chain(*map(pickle.loads, batch["unit"])), spec)
+def _read(batch: _Batch, spec: Spec, keep: Sequence[str]) -> Iterator[_Batch]:
+    rows = readers.rows(itertools.chain(*map(pickle.loads, batch["unit"])), spec, keep)
     while some := list(itertools.islice(rows, BLOCK)):
         yield {"row": [pickle.dumps(row) for row in some]}
 
@@ -124,8 +129,14 @@ def _decode(batch: _Batch, spec: Spec, how: dict[str, Any]) -> _Batch:
 class _Predict:
     """A worker of its own: it opens the session once."""
 
-    def __init__(self, contents: dict[str, bytes], settings: dict[str, Any], top: int) -> None:
-        self._contents, self._settings, self._top = contents, settings, top
+    def __init__(
+        self,
+        contents: dict[str, bytes],
+        settings: dict[str, Any],
+        top: int,
+        keep: Sequence[str],
+    ) -> None:
+        self._contents, self._settings, self._top, self._keep = contents, settings, top, keep
 
     @cached_property
     def _session(self) -> Session:
@@ -137,7 +148,9 @@ class _Predict:
 
     def __call__(self, batch: _Batch) -> _Batch:
         blocks = (sources.Block(*pickle.loads(data)) for data in batch["block"])
-        answers = ((predict(self._session, block, self._top), block.passed) for block in blocks)
+        answers = (
+            (predict(self._session, block, self._top, self._keep), block.passed) for block in blocks
+        )
         return {"columns": [pickle.dumps(answer) for answer in answers]}
 
 

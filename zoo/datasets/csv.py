@@ -1,69 +1,238 @@
-"""CSV files; an error names the row and the column."""
+"""CSV files: one reader for training, evaluation and `zoo predict`; an error names the line.
+
+What `zoo.datasets.dialect` finds is read: semicolons, tabs, decimal commas, UTF-16, gzip.
+"""
 
 from __future__ import annotations
 
 import csv
+import gzip
+import io
 import math
-from collections.abc import Iterator, Sequence
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.errors import DataError, nearest
+from zoo.datasets.dialect import Dialect, binary, detect, with_point
+from zoo.errors import DataError, first_line, listed, nearest
 from zoo.spec import TableSpec
 
-_LARGEST = float(np.finfo(np.float32).max)
+LARGEST = float(np.finfo(np.float32).max)
+SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
+#: Characters of a line; a longer one is an error, not a full memory.
+_LONGEST = 1 << 24
 
 
-def rows(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:
-    """Yield the named columns of each row of a CSV file (UTF-8, header line), as text.
+class Line(NamedTuple):
+    """A row of a table.
 
-    Raises:
-        DataError: no such file, not text, no header, missing columns (all are named), a row of
-            the wrong length.
+    Attributes:
+        number: of its first line in the file; the header is usually 1.
+        texts: the fields of the columns that were asked for, with a decimal point if numbers.
+        kept: the fields of the columns to keep, as they are.
+        error: why there are none, or "".
     """
-    with _open(path) as (names, reader):
-        missing = [name for name in columns if name not in names]
-        if missing:
-            hint = nearest(missing[0], names)
-            raise DataError(f"{path}: missing columns: {', '.join(missing)}.{hint}")
-        indices = [names.index(name) for name in columns]
-        for row in reader:
-            if not row:
-                continue
-            if len(row) != len(names):
-                raise DataError(
-                    f"{path} line {reader.line_num}: {len(row)} fields, the header has {len(names)}"
-                )
-            yield [row[index] for index in indices]
+
+    number: int
+    texts: list[str]
+    kept: tuple[str, ...] = ()
+    error: str = ""
+
+
+def looks_like_csv(path: str) -> bool:
+    """Return whether the name is that of a CSV file, gzipped or not."""
+    return path.lower().endswith(SUFFIXES)
 
 
 def header(path: Path) -> list[str]:
     """Return the names of a CSV file's columns.
 
     Raises:
-        DataError: as `rows`.
+        DataError: as `lines`.
     """
-    with _open(path) as (names, _):
+    with _open(path, ()) as (names, _, _):
         return names
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[tuple[list[str], Any]]:
-    """Yield the header and a reader of the lines below it."""
+def lines(path: Path, columns: Sequence[str], keep: Sequence[str] = ()) -> Iterator[Line]:
+    """Yield the rows of a CSV file, a few in memory at a time; blank lines are passed over.
+
+    A row that cannot be read is one with its error, and the next one is read all the same: also
+    where a quotation mark was never closed.
+
+    Args:
+        path: the file, gzipped or not.
+        columns: names of columns that hold numbers.
+        keep: names of columns whose text is wanted as it is.
+
+    Raises:
+        DataError: no such file, not text, no header, no rows; a column that is missing, or that
+            the header names twice.
+    """
+    with _open(path, (*columns, *keep)) as (names, records, dialect):
+        wanted, kept = (_indices(names, some, path, dialect.text) for some in (columns, keep))
+        comma = dialect.decimal(wanted) == ","
+        empty = True
+        for number, row, error in records:
+            empty = False
+            own = tuple(row[index] if index < len(row) else "" for index in kept)
+            if error:  # what is kept may be what the row is known by
+                yield Line(number, [], own, error)
+                continue
+            texts = [row[index] for index in wanted]
+            try:
+                yield Line(number, list(map(with_point, texts)) if comma else texts, own)
+            except DataError as reason:
+                yield Line(number, [], own, str(reason))
+        if empty:
+            raise DataError(f"{path}: no rows below the header")
+
+
+def rows(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the texts of the named columns, row by row.
+
+    Raises:
+        DataError: as `lines`, and for the first row that cannot be read.
+    """
+    for line in lines(path, columns):
+        if line.error:
+            raise DataError(f"{path} line {line.number}: {line.error}")
+        yield line.texts
+
+
+def raw(path: Path) -> Iterator[tuple[int, list[str], str]]:
+    """Yield (line, fields, error) of all rows, the header included where there is one.
+
+    Raises:
+        DataError: no such file, not text.
+    """
+    with _open(path, ()) as (names, records, dialect):
+        yield 1 + dialect.skipped, names, ""
+        yield from records
+
+
+def _indices(names: Sequence[str], columns: Sequence[str], path: Path, text: str) -> list[int]:
+    """Return where the columns are in the header."""
+    check_names(names, columns, path, f" ({text})")
+    return [names.index(name) for name in columns]
+
+
+def check_names(
+    names: Sequence[str], columns: Sequence[str], path: object, dialect: str = ""
+) -> None:
+    """Check that a table has some columns, each of them once.
+
+    Raises:
+        DataError: one is missing or there twice; the message says what was found.
+    """
+    if missing := [name for name in columns if name not in names]:
+        if all(is_number(name) for name in names):
+            raise DataError(f"{path}: line 1 holds numbers, expected the names of the columns")
+        hint = nearest(missing[0], names)
+        raise DataError(
+            f"{path}: missing columns: {listed(missing)}.{hint} Found: {listed(names)}{dialect}"
+        )
+    if twice := [name for name in dict.fromkeys(columns) if names.count(name) > 1]:
+        raise DataError(f"{path}: the header has a column twice: {listed(twice)}")
+
+
+def is_number(text: str) -> bool:
+    """Return whether a text is a number, or nan."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            yield [name.strip() for name in next(reader, [])], reader
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+class _Lines:
+    """The lines of a file, counted; those of a bad record can be given back, all but the first."""
+
+    def __init__(self, file: IO[str], path: Path) -> None:
+        self._file, self._path = file, path
+        self._returned: deque[str] = deque()
+        self.number = 0
+        self.taken: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._returned.popleft() if self._returned else self._file.readline(_LONGEST)
+        if not line:
+            raise StopIteration
+        self.number += 1
+        if len(line) == _LONGEST:
+            most = f"expected at most {_LONGEST:,} characters"
+            raise DataError(f"{self._path} line {self.number}: too long, {most}")
+        self.taken.append(line)
+        return line
+
+    def give_back(self) -> None:
+        """Give back all lines of this record but its first."""
+        self._returned.extendleft(reversed(self.taken[1:]))
+        self.number -= len(self.taken) - 1
+
+
+def _records(lines: _Lines, delimiter: str) -> Iterator[tuple[int, list[str], str]]:
+    """Yield (line, fields, error) of each record; the first one is the header."""
+    reader, width = csv.reader(lines, delimiter=delimiter), 0
+    while True:
+        lines.taken.clear()
+        first, error, row = lines.number + 1, "", []
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as reason:
+            error = first_line(reason)
+        if not error and not "".join(row).strip() and len(row) < 2:
+            continue
+        width = width or len(row)
+        if not error and len(row) != width:
+            error = f"{len(row)} fields, the header has {width}"
+        if error and len(lines.taken) > 1:
+            lines.give_back()
+            error = "a quotation mark is not closed"
+        yield first, row, error
+
+
+@contextmanager
+def _open(
+    path: Path, wanted: Sequence[str]
+) -> Iterator[tuple[list[str], Iterator[tuple[int, list[str], str]], Dialect]]:
+    """Yield the header, the records below it, and the dialect."""
+    try:
+        with binary(path) as file:
+            dialect = detect(file, wanted)
+            with io.TextIOWrapper(file, dialect.encoding, newline="") as text:
+                source = _Lines(text, path)
+                for _ in range(dialect.skipped):
+                    next(source)
+                records = _records(source, dialect.delimiter)
+                _, names, error = next(records, (0, [], "no header"))
+                if error:
+                    raise DataError(f"line 1: {error}")
+                yield [name.strip() for name in names], records, dialect
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not a CSV text file ({error})") from None
+    except EOFError:
+        raise DataError(f"{path}: the gzip stream is cut short") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}: the gzip stream is damaged ({first_line(error)})") from None
+    except UnicodeError as error:
+        raise DataError(f"{path}: not a CSV text file ({first_line(error)})") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except DataError as error:
+        reason = str(error)
+        raise DataError(reason if reason.startswith(str(path)) else f"{path}: {reason}") from None
 
 
 def numbers(texts: Sequence[str], columns: Sequence[str]) -> list[float]:
@@ -78,10 +247,24 @@ def numbers(texts: Sequence[str], columns: Sequence[str]) -> list[float]:
             value = float(text)
         except ValueError:
             raise DataError(f"column {name!r}: expected a number, found {text!r}") from None
-        if not math.isfinite(value) or abs(value) > _LARGEST:
-            raise DataError(f"column {name!r}: expected a finite number, found {text!r}")
+        if not math.isfinite(value) or abs(value) > LARGEST:
+            what = "a number in the range of float32" if math.isfinite(value) else "a finite number"
+            raise DataError(f"column {name!r}: expected {what}, found {text!r}")
         values.append(value)
     return values
+
+
+def check_range(row: NDArray[Any], columns: Sequence[str]) -> None:
+    """Check that the numbers of a row, [columns] of any type, are finite in float32.
+
+    Raises:
+        DataError: one is not; the column is named.
+    """
+    good = np.abs(row) <= LARGEST  # false for NaN
+    if not good.all():
+        wrong = int(np.argmin(good))
+        what = "a number in the range of float32" if np.isfinite(row[wrong]) else "a finite number"
+        raise DataError(f"column {columns[wrong]!r}: expected {what}, found {row[wrong]}")
 
 
 def read(
@@ -96,27 +279,55 @@ def read(
         labels: the classes' names; without them the target is a number.
 
     Raises:
-        DataError: as `rows`; no rows; or a field that is not a number or not a label, with its row
-            (the first below the header is 1) and column.
+        DataError: as `lines`; a row that cannot be read, or a field that is not a number or not a
+            label, with its line and column.
     """
+    return read_lines(lines, path, columns, target, labels)
+
+
+def read_lines(
+    source: Callable[..., Iterator[Line]],
+    path: Path,
+    columns: Sequence[str],
+    target: str,
+    labels: Sequence[str],
+) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    """Read features and targets as `read` does, from a CSV file's `lines` or another table's."""
     features, targets = [], []
-    for number, row in enumerate(rows(path, (*columns, target)), 1):
+    numeric, keep = ((*columns, target), ()) if not labels else (tuple(columns), (target,))
+    for line in source(path, numeric, keep):
         try:
-            features.append(numbers(row[:-1], columns))
-            targets.append(_target(row[-1], target, labels))
+            if line.error:
+                raise DataError(line.error)
+            values = numbers(line.texts, numeric)
+            features.append(values[: len(columns)])
+            targets.append(_class(line.kept[0], target, labels) if labels else values[-1])
         except DataError as error:
-            raise DataError(f"{path} row {number}: {error}") from None
-    if not features:
-        raise DataError(f"{path}: no rows below the header")
+            raise DataError(f"{path} line {line.number}: {error}") from None
     return np.array(features, np.float32), np.array(targets, np.int64 if labels else np.float32)
 
 
-def _target(text: str, name: str, labels: Sequence[str]) -> float:
-    if not labels:
-        return numbers([text], [name])[0]
-    if text not in labels:
-        raise DataError(f"column {name!r}: expected one of {', '.join(labels)}, found {text!r}")
+def _class(text: str, name: str, labels: Sequence[str]) -> int:
+    if (text := text.strip()) not in labels:
+        hint = nearest(text, labels)
+        raise DataError(f"column {name!r}: expected one of {listed(labels)}, found {text!r}.{hint}")
     return labels.index(text)
+
+
+def classes(source: Callable[..., Iterator[Line]], path: Path, target: str) -> tuple[str, ...]:
+    """Return the different texts of a column, sorted.
+
+    Raises:
+        DataError: as `lines`, or a row whose field is blank.
+    """
+    texts = set()
+    for line in source(path, (), (target,)):
+        if line.error:
+            raise DataError(f"{path} line {line.number}: {line.error}")
+        if not (text := line.kept[0].strip()):
+            raise DataError(f"{path} line {line.number}: column {target!r} is blank")
+        texts.add(text)
+    return tuple(sorted(texts))
 
 
 def spec(columns: Sequence[str], features: NDArray[np.float32]) -> TableSpec:

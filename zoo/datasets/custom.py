@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -20,17 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo import images, preparation
-from zoo.datasets import csv, idx, torchvision
+from zoo.datasets import classes, csv, labelled, parquet, torchvision
 from zoo.datasets.dataset import Dataset, Split
-from zoo.datasets.torchvision import Raw
-from zoo.errors import DataError, UsageError, needs_extra
+from zoo.errors import DataError, UsageError, listed, nearest
 from zoo.recipe import Recipe
 from zoo.spec import ImageSpec, Task
 
 #: The side in pixels of the images of a folder, unless the recipe has another.
 _SIZE = 28
-#: Names of folders that hold images to test or validate on.
-_HELD_OUT = ("test", "val", "valid", "validation")
+_USES = {"train": "training", "validation": "validation", "test": "test"}
 #: A note is made if the largest class has more than this many times the images of the smallest.
 _UNEVEN = 10
 #: SHA-256 of Fashion-MNIST: IDX files do not hold the names of the classes, these have well-known
@@ -48,47 +47,60 @@ def load(recipe: Recipe, task: Task, *, images: bool) -> Dataset:
     """Load the data that a recipe names; see `zoo.datasets.chosen`.
 
     Images: a folder of class folders, or of `train/` and `test/` (or `val/`) with class folders;
-    a folder of IDX files named like MNIST's, `.gz` or not, with the names of the classes in the
-    lines of `labels.txt`; the name of a torchvision dataset. Tables: a CSV file with a header line.
+    files of arrays, see `zoo.datasets.labelled`; the name of a torchvision dataset. Tables: a CSV
+    file with a header line, or a Parquet file.
     """
     path = Path(recipe.data)
-    if images != (path.suffix.lower() != ".csv"):
-        expected = "a table: expected a .csv file"
-        if images:
-            expected = "images: expected a folder of class folders, IDX files or a torchvision name"
-        raise UsageError(f"this model takes {expected}, given {path}")
     if not images:
         return _table(path, recipe, task)
-    if recipe.target:
-        raise UsageError(f"--target names a column of a .csv file, given {path}")
     if not path.exists():
         if path.name != recipe.data:
             raise DataError(f"{path}: no such file or folder")
+        if recipe.target:
+            raise UsageError(f"--target names a column of a table, given images: {path}")
         train, test, labels = torchvision.read(recipe.data)
-        return _arrays(recipe, f"torchvision's {recipe.data}", train, test, labels)
-    if path.is_file() or any(idx.looks_like_idx(file.name) for file in path.iterdir()):
-        return _idx(path, recipe)
+        raw = labelled.Arrays({"train": train, "test": test}, labels)
+        return _arrays(recipe, f"torchvision's {recipe.data}", raw)
+    if (arrays := labelled.read(path, recipe.target, size=recipe.size)) is not None:
+        return _arrays(recipe, str(path), arrays)
+    if recipe.target:
+        raise UsageError(f"--target names a column of a table, given images: {path}")
     return _folder(path, recipe.size or _SIZE)
+
+
+def table_of(path: Path) -> Any:
+    """Return the module that reads a table: `header` and `lines`.
+
+    Raises:
+        UsageError: neither CSV nor Parquet.
+    """
+    if csv.looks_like_csv(path.name):
+        return csv
+    if path.suffix.lower() == ".parquet":
+        return parquet
+    raise UsageError(f"this model takes a table: expected a .csv file (or .parquet), given {path}")
 
 
 def _table(path: Path, recipe: Recipe, task: Task) -> Dataset:
     target = recipe.target
+    table = table_of(path)
     if recipe.size:
         raise UsageError(f"--size is for images, given {path}")
-    names = [name for name in csv.header(path) if name]  # a column without a name: row numbers
+    names = [name for name in table.header(path) if name]  # a column without a name: row numbers
     if target not in names:
         problem = f"there is no column {target!r}" if target else "expected --target COLUMN"
-        raise UsageError(f"{path}: {problem}; its columns: {', '.join(names)}")
+        hint = nearest(target, names)
+        raise UsageError(f"{path}: {problem}; its columns: {listed(names)}.{hint}")
     labels: tuple[str, ...] = ()
     if task != "regression":
-        labels = tuple(sorted({row[0] for row in csv.rows(path, [target])}))
+        labels = csv.classes(table.lines, path, target)
         if len(labels) < 2 or (task == "binary" and len(labels) > 2):
             raise DataError(
-                f"{path}: column {target!r} has {len(labels)} classes ({', '.join(labels[:5])}), "
-                f"expected 2"
+                f"{path}: column {target!r} has {len(labels)} class{'es'[: 2 * (len(labels) > 1)]} "
+                f"({listed(labels)}), expected {'2' if task == 'binary' else 'at least 2'}"
             )
     columns = [name for name in names if name != target]
-    rows = Split(*csv.read(path, columns, target, labels))
+    rows = Split(*csv.read_lines(table.lines, path, columns, target, labels))
     parts = _split({"train": rows}, path)
     if not labels and not all(np.ptp(part.targets) for part in parts.values()):
         raise DataError(f"{path}: too few rows, or {target!r} is the same in all of them")
@@ -99,32 +111,55 @@ def _table(path: Path, recipe: Recipe, task: Task) -> Dataset:
 
 
 def _folder(path: Path, size: int) -> Dataset:
-    with needs_extra("train", "a folder of class folders"):
-        from zoo.datasets.folder import read
-    held_out = [path / name for name in _HELD_OUT if (path / name).is_dir()]
-    folders = {"train": path}
-    if (path / "train").is_dir() and held_out:  # with both, val/ is what its name says
-        folders = {"train": path / "train", "test": held_out[0]}
-        if len(held_out) > 1:
-            folders["validation"] = held_out[1]
+    folders, notes = _split_folders(path)
     parts: Parts = {}
     labels: tuple[str, ...] = ()
-    digest, errors = hashlib.sha256(), []
+    digest, errors, passed_over = hashlib.sha256(), [], Counter[str]()
+    # If all are gray, _pictures makes them so.
+    spec = ImageSpec(3, size, (0.0,) * 3, (1.0,) * 3)
     for part, folder in folders.items():
-        contents = read(folder, size=size, channels=3)  # if all are gray, _pictures makes them so
+        contents = classes.read(classes.find(folder, 2 if part == "train" else 1), spec)
         labels = labels or contents.labels
         numbers = _class_numbers(contents.labels, labels, folder)
         parts[part] = Split(contents.inputs, numbers[contents.targets])
         errors += contents.errors
+        passed_over += contents.passed_over
         for file, file_digest in contents.digests:
             digest.update(os.fsencode(f"{file.relative_to(path).as_posix()}\0"))
             digest.update(file_digest)
-    notes = []
     if errors:
         file, reason = errors[0]
         total = len(errors) + sum(len(part.targets) for part in parts.values())
         notes.append(f"{len(errors):,} of {total:,} files cannot be read, first {file}: {reason}")
+    if passed_over:
+        notes.append(classes.passed_over(passed_over))
     return _pictures(path.name, str(path), labels, parts, digest.hexdigest(), notes)
+
+
+def _split_folders(path: Path) -> tuple[dict[str, Path], list[str]]:
+    """Return the folders of class folders to train and to test on, and a note on which is which."""
+    found = classes.parts(path)
+    if not found:
+        return {"train": path}, []
+    others = classes.others(path, found)
+    if "train" not in found:
+        names = " and ".join(f"{folder.name}/" for folder in found.values())
+        raise DataError(f"{path}: {names} but no folder to train on, expected train/")
+    if len(found) == 1 and (classes_too := [name for name in others if not _is_part(name)]):
+        raise DataError(
+            f"{path}: {found['train'].name}/ holds class folders and is beside "
+            f"{listed(classes_too)}: give that folder alone, or rename it if it is a class"
+        )
+    if "validation" in found and "test" not in found:  # one part held out: nobody may choose by it
+        found["test"] = found.pop("validation")
+    uses = [f"{folder.name}/ is the {_USES[part]} set" for part, folder in found.items()]
+    if others:
+        uses.append(f"passed over: {listed([f'{name}/' for name in others])}")
+    return found, [", ".join(uses)]
+
+
+def _is_part(name: str) -> bool:
+    return any(name.lower() in names for names in classes.PARTS.values())
 
 
 def _class_numbers(
@@ -137,46 +172,12 @@ def _class_numbers(
     return np.array([numbers[label] for label in classes], np.int64)
 
 
-def _idx(path: Path, recipe: Recipe) -> Dataset:
-    folder = path if path.is_dir() else path.parent
-    names = {file.name.removesuffix(".gz"): file for file in sorted(folder.iterdir())}
-    first = "train-images-idx3-ubyte"
-    prefixes = {name.removesuffix(first) for name in names if name.endswith(first)}
-    if path.is_file():
-        prefixes &= {path.name.removesuffix(".gz").removesuffix(first)}
-    if len(prefixes) != 1:
-        count = (
-            f"there are several: {', '.join(sorted(prefixes))}" if prefixes else "there are none"
-        )
-        raise DataError(f"{path}: expected IDX files named {first} (.gz) and so on, {count}")
-    (prefix,) = prefixes
-
-    def read(part: str) -> Raw | None:
-        kinds = ("images-idx3", "labels-idx1")
-        files = [names.get(f"{prefix}{part}-{kind}-ubyte") for kind in kinds]
-        if files == [None, None]:
-            return None
-        if None in files:
-            raise DataError(f"{folder}: expected {prefix}{part}-images and -labels, one is missing")
-        pixels, numbers = (idx.read(file) for file in files if file)
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or numbers.shape != pixels.shape[:1]:
-            shapes = f"{pixels.dtype} {list(pixels.shape)} and {list(numbers.shape)}"
-            raise DataError(f"{files[0]}: expected uint8 [n, height, width] and [n], not {shapes}")
-        return Raw(pixels[..., np.newaxis], numbers.astype(np.int64))
-
-    train = read("train")
-    assert train is not None
-    labels: tuple[str, ...] = ()
-    if (file := folder / "labels.txt").is_file():
-        labels = tuple(line.strip() for line in file.read_text("utf-8", "replace").splitlines())
-    return _arrays(recipe, str(path), train, read("t10k") or read("test"), labels)
-
-
-def _arrays(
-    recipe: Recipe, source: str, train: Raw, test: Raw | None, names: Sequence[str]
-) -> Dataset:
+def _arrays(recipe: Recipe, source: str, arrays: labelled.Arrays) -> Dataset:
     """Build a dataset of images with class numbers; class n has the n-th of the names."""
-    raw = {"train": train} | ({"test": test} if test else {})
+    raw, names = dict(arrays.parts), arrays.names
+    train = raw["train"]
+    if "validation" in raw and "test" not in raw:  # one part held out: nobody may choose by it
+        raw["test"] = raw.pop("validation")
     digest = hashlib.sha256()
     for pixels, numbers in raw.values():
         digest.update(np.ascontiguousarray(pixels).data)
@@ -193,7 +194,8 @@ def _arrays(
         )
         for part, (pixels, numbers) in raw.items()
     }
-    return _pictures(Path(recipe.data).name, source, labels, parts, digest.hexdigest(), [])
+    notes = list(arrays.notes)
+    return _pictures(Path(recipe.data).name, source, labels, parts, digest.hexdigest(), notes)
 
 
 def _scaled(pixels: NDArray[np.uint8], spec: ImageSpec) -> NDArray[np.uint8]:
