@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from zoo import preparation
+from zoo import arrays, preparation
 from zoo.errors import DataError, first_line
 from zoo.spec import ImageSpec
 
@@ -35,7 +35,10 @@ _ANIMATED = {"GIF", "PNG", "WEBP", "AVIF"}
 
 
 def decode(
-    source: Path | bytes, spec: ImageSpec, prepare: Prepare = "auto", invert: Invert = "auto"
+    source: Path | bytes | Image.Image,
+    spec: ImageSpec,
+    prepare: Prepare = "auto",
+    invert: Invert = "auto",
 ) -> NDArray[np.uint8]:
     """Decode one still image to the input of a model with this spec.
 
@@ -45,7 +48,7 @@ def decode(
     trained on such digits; see `zoo.preparation`.
 
     Args:
-        source: a file's path or its bytes.
+        source: a file's path or its bytes, or an open image.
         spec: the model's input.
         prepare: "auto", or "none" to resize the picture as it is.
         invert: "yes" for dark on light, "no" for light on dark, "auto" finds out.
@@ -66,7 +69,10 @@ def decode(
 
 
 def read(
-    source: Path | bytes, spec: ImageSpec, prepare: Prepare = "auto", invert: Invert = "auto"
+    source: Path | bytes | Image.Image,
+    spec: ImageSpec,
+    prepare: Prepare = "auto",
+    invert: Invert = "auto",
 ) -> NDArray[np.uint8]:
     """Decode an image as `decode` does, but for `fit`, which takes many at once.
 
@@ -78,6 +84,8 @@ def read(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own size warning; see MAX_PIXELS
+            if isinstance(source, Image.Image):
+                return _pixels(source, spec, prepare, invert)
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
                 return _pixels(image, spec, prepare, invert)
     except FileNotFoundError:
@@ -87,8 +95,8 @@ def read(
     except Image.DecompressionBombError:
         raise DataError(f"too large: expected at most {MAX_PIXELS:,} pixels") from None
     except UnidentifiedImageError:
-        size = len(source) if isinstance(source, bytes) else source.stat().st_size
-        raise DataError("not an image in a known format" if size else "empty file") from None
+        empty = source == b"" or (isinstance(source, Path) and not source.stat().st_size)
+        raise DataError("empty file" if empty else "not an image in a known format") from None
     except DataError:
         raise
     except Exception as error:  # decoders raise whatever a damaged file leads them to
@@ -244,7 +252,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if image.mode == "F" and largest <= 1:
         full = 1.0
     elif largest > 255:
-        full = next((2.0**bits - 1 for bits in (10, 12, 14, 16) if largest < 2**bits), largest)
+        full = arrays.whole_scale(largest)
     return Image.fromarray((values * (255 / full)).clip(0, 255).astype(np.uint8))
 
 

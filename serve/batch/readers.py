@@ -12,6 +12,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from serve.batch import remote
 from serve.batch.files import File, is_hidden
-from zoo import images
+from zoo import arrays, images
 from zoo.datasets import csv, idx
 from zoo.errors import DataError, first_line, needs_extra
 from zoo.spec import ImageSpec, Spec, TableSpec
@@ -64,8 +65,10 @@ def _many(path: str, kind: str, spec: Spec) -> Iterator[Row]:
     if kind == "parquet":
         yield from _parquet(path, spec)
     elif kind in ("npy", "npz", "idx"):
-        for number, row in enumerate(_array(path, kind, spec)):
-            yield f"{path}[{number}]", row, _finite
+        array, white = _array(path, kind, spec)
+        load = partial(_finite, white=white)
+        for number, row in enumerate(array):
+            yield f"{path}[{number}]", row, load
     elif isinstance(spec, TableSpec):
         if kind != "csv":
             raise DataError("this model takes a table: expected .csv, .npy, .npz or .parquet")
@@ -148,8 +151,8 @@ def _is_image(name: str) -> bool:
     return suffix in images.SUFFIXES and not is_hidden(name.removeprefix("./"))
 
 
-def _array(path: str, kind: str, spec: Spec) -> NDArray[Any]:
-    """Open a file of arrays; an .npy file is mapped into memory, not read."""
+def _array(path: str, kind: str, spec: Spec) -> tuple[NDArray[Any], float]:
+    """Open a file of arrays, as `_fitting`; an .npy file is mapped into memory, not read."""
     if kind == "idx":
         return _fitting(idx.read(Path(path)), spec)
     try:
@@ -165,30 +168,29 @@ def _array(path: str, kind: str, spec: Spec) -> NDArray[Any]:
         raise DataError(f"damaged .{kind} file ({error})") from None
 
 
-def _fitting(array: NDArray[Any], spec: Spec) -> NDArray[Any]:
-    """Check an array of rows; it may also be one image, and gray images may lack the channels."""
+def _fitting(array: NDArray[Any], spec: Spec) -> tuple[NDArray[Any], float]:
+    """Check an array and return its rows, as a view, and what is white in images."""
     holds = f"holds {array.dtype} {list(array.shape)}"
     row = spec.tensor.row
     expected = f"expected {spec.tensor.dtype} [n, {', '.join(map(str, row))}]"
     if isinstance(spec, TableSpec):
-        if array.dtype.kind != "f" or array.shape[1:] != row:
+        rows = array[np.newaxis] if array.shape == row else array
+        if array.dtype.kind not in "biuf" or rows.shape[1:] != row:
             raise DataError(f"{holds}, {expected}")
-        return array
-    if spec.channels == 1 and array.shape[-2:] == row[:2]:
-        array = array[..., np.newaxis]
-    if array.shape == row:
-        array = array[np.newaxis]
-    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1:] != row:
+        return rows, 1.0
+    images = arrays.shaped(array, spec)
+    if images is None or array.dtype.kind not in "biuf":
         raise DataError(f"{holds}, {expected}")
-    return array
+    return images, arrays.white(images)
 
 
-def _finite(row: NDArray[Any], spec: Spec, **how: Any) -> NDArray[Any]:
+def _finite(row: NDArray[Any], spec: Spec, *, white: float, **how: Any) -> NDArray[Any]:
     """Return the row in the model's dtype, which its array was checked to fit."""
-    if isinstance(spec, TableSpec) and not np.isfinite(row).all():
-        raise DataError("expected finite numbers, found NaN or infinity")
-    row = np.asarray(row, spec.tensor.dtype)
-    return images.of_its_size(row, spec, **how) if isinstance(spec, ImageSpec) else row
+    if isinstance(spec, ImageSpec):
+        return images.of_its_size(arrays.eight_bits(row, white), spec, **how)
+    if not (np.abs(row, dtype=np.float64) <= np.finfo(np.float32).max).all():  # NaN too
+        raise DataError("expected finite numbers, found NaN, infinity or more than float32 holds")
+    return np.asarray(row, np.float32)
 
 
 def _numbers(texts: list[str], spec: TableSpec, **how: Any) -> NDArray[np.float32]:
