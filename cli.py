@@ -416,6 +416,10 @@ def predict(
     top: Annotated[int, _output("Number of classes to name in each row.", min=1)] = 1,
     resume: Annotated[bool, _output("Resume an interrupted job; needs -o.", "--resume")] = False,
     json: Json = False,
+    show: Annotated[
+        Path | None,
+        _output("Draw pictures, what the model sees, and answers: a .png file.", metavar="FILE"),
+    ] = None,
     engine: Annotated[
         Literal[SessionEngine, "ray"], _compute(f"{_ENGINE[:-1]}; ray: a cluster.")
     ] = "onnx",
@@ -437,6 +441,11 @@ def predict(
     if resume and output is None:
         raise UsageError("--resume continues a file: give the same -o as before")
     bundle = Bundle.open(model)
+    sheet = None
+    if show is not None:
+        from serve.batch.sheet import checked
+
+        sheet = checked(show, bundle.card, inputs, resume=resume, engine=engine)
     on: dict[str, Any] = {"device": device, "graphs": cuda_graphs, "fp16": fp16}
     run: Any
     options: dict[str, Any] = {"top": top, "prepare": prepare, "invert": invert}
@@ -449,7 +458,7 @@ def predict(
     elif address is not None:
         raise UsageError("--address is that of a Ray cluster: give --engine ray too")
     else:  # threads that do not spin: the cores decode images meanwhile
-        run = partial(run_locally, Session(bundle, engine=engine, spin=False, **on))
+        run = partial(run_locally, Session(bundle, engine=engine, spin=False, **on), sheet=sheet)
     collected = sinks.Collect() if json else None
     if output is None:
         tally = run(inputs, collected or sinks.Table(), **options)
@@ -459,7 +468,7 @@ def predict(
     if collected is not None:
         _print_json({"model": bundle.card.name, "device": tally.device, "rows": collected.rows})
     sys.stdout.flush()
-    print(tally.summary, file=sys.stderr)
+    print(tally.summary, *([sheet.save(tally.rows)] if sheet else []), sep="\n", file=sys.stderr)
     raise typer.Exit(tally.exit_code)
 
 

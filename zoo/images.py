@@ -164,6 +164,36 @@ def scale(array: NDArray[np.uint8], spec: ImageSpec) -> NDArray[np.uint8]:
     return _pixels(image, spec, "none", "no")
 
 
+def preview(source: bytes | Image.Image, side: int) -> Image.Image:
+    """Return a small copy of an image for people to look at: upright, but with no preparation.
+
+    Args:
+        source: a file's bytes, or an open image.
+        side: of the square into which it is reduced; a smaller image keeps its size.
+
+    Returns:
+        An RGB image; what is transparent is gray.
+
+    Raises:
+        DataError: too large, or pixels that are not numbers. And whatever a decoder raises.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = source if isinstance(source, Image.Image) else Image.open(io.BytesIO(source))
+    _check_size(image)
+    image.draft("RGB", (2 * side, 2 * side))  # a JPEG is decoded at a fraction of its size
+    image.load()
+    with contextlib.suppress(Exception):
+        image = ImageOps.exif_transpose(image)
+    image = _eight_bits(image)
+    if "A" in image.mode.upper() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "#9aa3ae"), image)
+    image = image.convert("RGB")
+    image.thumbnail((side, side))
+    return image
+
+
 def _plain_png(data: bytes, spec: ImageSpec) -> NDArray[np.uint8] | None:
     """Decode a PNG that already has the model's size and mode, four times as fast; or return None.
 
@@ -203,12 +233,7 @@ def _plain_header(size: int, channels: int) -> bytes:
 def _pixels(
     image: Image.Image, spec: ImageSpec, prepare: Prepare, invert: Invert
 ) -> NDArray[np.uint8]:
-    width, height = image.size
-    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
-        raise DataError(
-            f"{width}x{height} is too large: expected at most {MAX_PIXELS:,} pixels, and at most "
-            f"{MAX_SIDE:,} on a side"
-        )
+    _check_size(image)
     if image.format in _ANIMATED and getattr(image, "is_animated", False):
         frames = getattr(image, "n_frames", 2)
         raise DataError(f"animated ({frames} frames), expected one still image")
@@ -227,6 +252,15 @@ def _pixels(
         image = _square(image, spec.size)
     array = np.asarray(image).reshape(spec.size, spec.size, spec.channels)
     return of_its_size(array, spec, prepare, invert)
+
+
+def _check_size(image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+        raise DataError(
+            f"{width}x{height} is too large: expected at most {MAX_PIXELS:,} pixels, and at most "
+            f"{MAX_SIDE:,} on a side"
+        )
 
 
 def of_its_size(

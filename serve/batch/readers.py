@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from serve.batch import remote
 from serve.batch.files import File, is_hidden
@@ -53,6 +54,26 @@ def rows(files: Iterable[File], spec: Spec) -> Iterator[Row]:
 def _image(path: str, spec: ImageSpec, **how: Any) -> NDArray[np.uint8]:
     data = remote.read(path, MAX_FILE) if remote.is_url(path) else _file(path)
     return images.read(data, spec, **how)
+
+
+def preview(row: Row, side: int) -> Image.Image | None:
+    """Return a row's picture, as it is, for people to look at; None if it cannot be shown.
+
+    Args:
+        row: from `rows`, of a model that takes images.
+        side: of the square into which it is reduced.
+    """
+    _, data, load = row
+    try:
+        if isinstance(data, np.ndarray):
+            assert isinstance(load, partial)
+            pixels = arrays.eight_bits(data, load.keywords["white"])
+            return images.preview(Image.fromarray(np.squeeze(pixels)), side)
+        if load is _image:
+            data = remote.read(data, MAX_FILE) if remote.is_url(data) else _file(data)
+        return images.preview(data, side) if isinstance(data, bytes) else None
+    except Exception:  # the row has its error, from where it is decoded for the model
+        return None
 
 
 def _many(path: str, kind: str, spec: Spec) -> Iterator[Row]:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from serve.batch.readers import BLOCK
 from serve.batch.sinks import Columns, Sink
 from zoo.progress import Bar
 from zoo.runtime.session import Session
+
+if TYPE_CHECKING:
+    from serve.batch.sheet import Sheet
 
 #: Blocks that may wait between reading and running: the bound on memory.
 _AHEAD = 4
@@ -64,6 +67,7 @@ def run(
     *,
     top: int = 1,
     skip: int = 0,
+    sheet: Sheet | None = None,
     **how: Any,
 ) -> Tally:
     """Predict every input in order and write a row for each; a bad input is a row with its error.
@@ -77,13 +81,23 @@ def run(
         sink: takes the rows.
         top: how many classes a row names.
         skip: blocks that an earlier attempt has written.
+        sheet: keeps the first rows, to be drawn.
         how: `prepare` and `invert` of `zoo.images.decode`.
     """
     bar = Bar(f"predict {session.card.name}", None, start=skip * BLOCK)
     if bar.shown:
         bar.set_total(files.count(inputs))
-    blocks = _ahead(sources.read(inputs, session.card.spec, skip, **how))
-    return write((predict(session, block, top) for block in blocks), sink, bar, session.device)
+    watch = None if sheet is None else sheet.look
+    blocks = _ahead(sources.read(inputs, session.card.spec, skip, watch, **how))
+
+    def answers() -> Iterator[Columns]:
+        for block in blocks:
+            columns = predict(session, block, top)
+            if sheet is not None:
+                sheet.answer(block, columns)
+            yield columns
+
+    return write(answers(), sink, bar, session.device)
 
 
 def write(blocks: Iterable[Columns], sink: Sink, bar: Bar, device: str) -> Tally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,7 +31,13 @@ class Block(NamedTuple):
     inputs: NDArray[Any]
 
 
-def read(inputs: Iterable[str], spec: Spec, skip: int = 0, **how: Any) -> Iterator[Block]:
+def read(
+    inputs: Iterable[str],
+    spec: Spec,
+    skip: int = 0,
+    watch: Callable[[list[Row]], None] | None = None,
+    **how: Any,
+) -> Iterator[Block]:
     """Read inputs for a model.
 
     Images: files, folders (recursive), globs, .zip and .tar archives, .npy, .npz, IDX, Parquet with
@@ -44,10 +50,13 @@ def read(inputs: Iterable[str], spec: Spec, skip: int = 0, **how: Any) -> Iterat
         inputs: as on the command line.
         spec: the model's input.
         skip: blocks to pass over.
+        watch: is called with each block's rows before they are decoded.
         how: `prepare` and `invert` of `zoo.images.decode`.
     """
     remaining = itertools.islice(rows(files(inputs), spec), skip * BLOCK, None)
     while some := list(itertools.islice(remaining, BLOCK)):
+        if watch is not None:
+            watch(some)
         yield block(some, spec, **how)
 
 
