@@ -440,6 +440,10 @@ def predict(
     top: Annotated[int, _output("Number of classes to name in each row.", min=1)] = 1,
     resume: Annotated[bool, _output("Resume an interrupted job; needs -o.", "--resume")] = False,
     json: Json = False,
+    show: Annotated[
+        Path | None,
+        _output("Draw pictures, what the model sees, and answers: a .png file.", metavar="FILE"),
+    ] = None,
     engine: Annotated[
         Literal[SessionEngine, "ray"], _compute(f"{_ENGINE[:-1]}; ray: a cluster.")
     ] = "onnx",
@@ -451,34 +455,22 @@ def predict(
     fp16: Fp16 = False,
 ) -> None:
     """Predict images or tables, and write a row for each."""
-    from serve.batch import job, sinks
+    from serve.batch import job, sinks, start
     from serve.batch.run import check_keep
-    from serve.batch.run import run as run_locally
     from zoo.bundle.folder import Bundle
-    from zoo.runtime.session import Session
 
-    ways = {"-o": output is not None, "--json": json, "--format": format != "table"}
-    if sum(ways.values()) > 1:
-        chosen = " and ".join(name for name, given in ways.items() if given)
-        raise UsageError(f"{chosen}: expected one of them (a file's suffix is its format)")
-    if resume and output is None:
-        raise UsageError("--resume continues a file: give the same -o as before")
+    start.check_output(output, json=json, format=format, resume=resume)
     check_keep(keep or [], inputs)
     bundle = Bundle.open(model)
+    sheet = None
+    if show is not None:
+        from serve.batch.sheet import checked
+
+        sheet = checked(show, bundle.card, inputs, resume=resume, engine=engine)
     on: dict[str, Any] = {"device": device, "graphs": cuda_graphs, "fp16": fp16}
-    run: Any
+    run = start.runner(bundle, engine, address=address, resume=resume, sheet=sheet, **on)
     options: dict[str, Any] = {"top": top, "prepare": prepare, "invert": invert}
     options |= {"first_frame": first_frame, "keep": keep or []}
-    if engine == "ray":
-        if resume:
-            raise UsageError("--resume is for the other engines: a Ray job outlives its workers")
-        with needs_extra("ray", "--engine ray"):
-            from serve.ray.batch import run as run_on_ray
-        run = partial(run_on_ray, bundle, address=address, **on)
-    elif address is not None:
-        raise UsageError("--address is that of a Ray cluster: give --engine ray too")
-    else:  # threads that do not spin: the cores decode images meanwhile
-        run = partial(run_locally, Session(bundle, engine=engine, spin=False, **on))
     collected = sinks.Collect() if json else None
     if output is None:
         tally = run(inputs, collected or sinks.on_stdout(format), **options)
@@ -488,7 +480,7 @@ def predict(
     if collected is not None:
         _print_json({"model": bundle.card.name, "device": tally.device, "rows": collected.rows})
     sys.stdout.flush()
-    print(tally.summary, file=sys.stderr)
+    print(tally.summary, *([sheet.save(tally.rows)] if sheet else []), sep="\n", file=sys.stderr)
     raise typer.Exit(tally.exit_code)
 
 

@@ -234,7 +234,8 @@ def test_a_row_with_text_is_a_row_with_its_error(zoo_cli: Cli, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("array", "reason"),
     [
-        (np.zeros((3, 28, 28), np.float32), "holds float32 [3, 28, 28], expected uint8"),
+        (np.zeros((3, 28, 27), np.float32), "holds float32 [3, 28, 27], expected uint8"),
+        (np.full((3, 28, 28), -0.42), "expected pixels of 0 to 255 or of 0 to 1, given -0.42 to 0"),
         (np.zeros((3, 32, 32), np.uint8), "holds uint8 [3, 32, 32], expected uint8"),
         (np.zeros(5, np.uint8), "holds uint8 [5]"),
         (np.array([{"a": 1}], dtype=object), "damaged .npy file"),

@@ -12,16 +12,18 @@ import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from serve.batch import archives, remote
 from serve.batch.archives import MAX_FILE, TOO_LARGE
 from serve.batch.files import PASSED, PAUSE, File
-from zoo import images
+from zoo import arrays, images
 from zoo.datasets import csv, idx, labelled, parquet, pixels
 from zoo.errors import DataError, UsageError, first_line, listed, needs_extra
 from zoo.files import readable
@@ -95,6 +97,26 @@ def _image(path: str, spec: ImageSpec, **how: Any) -> NDArray[np.uint8]:
     return images.read(data, spec, **how)
 
 
+def preview(row: Row, side: int) -> Image.Image | None:
+    """Return a row's picture, as it is, for people to look at; None if it cannot be shown.
+
+    Args:
+        row: from `rows`, of a model that takes images.
+        side: of the square into which it is reduced.
+    """
+    data, load = row.data, row.load
+    try:
+        if isinstance(data, np.ndarray):
+            white = load.keywords["white"] if isinstance(load, partial) else 255.0
+            shown = np.squeeze(arrays.eight_bits(data, white))
+            return images.preview(Image.fromarray(shown), side)
+        if load is _image:
+            data = remote.read(data, MAX_FILE) if remote.is_url(data) else _file(data)
+        return images.preview(data, side) if isinstance(data, bytes) else None
+    except Exception:  # the row has its error, from where it is decoded for the model
+        return None
+
+
 def _many(path: str, kind: str, spec: Spec, keep: Sequence[str]) -> Iterator[Row]:
     """Read a file that holds many rows."""
     if remote.is_url(path):
@@ -105,9 +127,10 @@ def _many(path: str, kind: str, spec: Spec, keep: Sequence[str]) -> Iterator[Row
     if kind == "parquet":
         yield from _parquet(path, spec, keep)
     elif kind in ("npy", "npz", "idx"):
-        name, array = _array(path, kind, spec)
+        name, array, white = _array(path, kind, spec)
+        load = partial(_finite, white=white)
         for number, row in enumerate(array):
-            yield Row(f"{name}[{number}]", row, _finite)
+            yield Row(f"{name}[{number}]", row, load)
     elif isinstance(spec, TableSpec):
         if kind != "csv":
             raise DataError("this model takes a table: expected .csv, .npy, .npz or .parquet")
@@ -158,21 +181,22 @@ def _decode(data: bytes | str, spec: ImageSpec, **how: Any) -> NDArray[np.uint8]
     return images.read(data, spec, **how)
 
 
-def _array(path: str, kind: str, spec: Spec) -> tuple[str, NDArray[Any]]:
+def _array(path: str, kind: str, spec: Spec) -> tuple[str, NDArray[Any], float]:
     """Open a file of arrays; an .npy file is mapped into memory, not read. Return its name too.
 
-    Of the arrays of an .npz file, those of images or features are taken; the name says which.
+    Of the arrays of an .npz file, those of images or features are taken; the name says which. The
+    last value is what is white, as of `_fitting`.
     """
     if kind == "idx":
-        return path, _fitting(idx.pictures(Path(path)), spec)
+        return path, *_fitting(idx.pictures(Path(path)), spec)
     try:
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
         if kind == "npy":
-            return path, _fitting(loaded, spec)
+            return path, *_fitting(loaded, spec)
         with loaded:
             name = _inputs(loaded.files)
-            array = _fitting(loaded[name], spec)
-            return path if len(loaded.files) == 1 else f"{path}/{name}", array
+            array, white = _fitting(loaded[name], spec)
+            return path if len(loaded.files) == 1 else f"{path}/{name}", array, white
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"damaged .{kind} file ({error})") from None
 
@@ -187,32 +211,30 @@ def _inputs(names: Sequence[str]) -> str:
     raise DataError(f"expected one array of inputs in the .npz file, found {listed(names)}")
 
 
-def _fitting(array: NDArray[Any], spec: Spec) -> NDArray[Any]:
-    """Check an array of rows; it may also be one image, and gray images may lack the channels."""
+def _fitting(array: NDArray[Any], spec: Spec) -> tuple[NDArray[Any], float]:
+    """Check an array and return its rows, as a view, and what is white in images."""
     holds = f"holds {array.dtype} {list(array.shape)}"
     row = spec.tensor.row
     expected = f"expected {spec.tensor.dtype} [n, {', '.join(map(str, row))}]"
     if isinstance(spec, TableSpec):
-        if array.dtype.kind != "f" or array.shape[1:] != row:
+        rows = array[np.newaxis] if array.shape == row else array
+        if array.dtype.kind not in "biuf" or rows.shape[1:] != row:
             raise DataError(f"{holds}, {expected}")
-        return array
-    if spec.channels == 1 and array.shape[-2:] == row[:2]:
-        array = array[..., np.newaxis]
-    if array.shape == row:
-        array = array[np.newaxis]
-    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1:] != row:
+        return rows, 1.0
+    images = arrays.shaped(array, spec)
+    if images is None or array.dtype.kind not in "biuf":
         raise DataError(f"{holds}, {expected}")
-    return array
+    return images, arrays.white(images)
 
 
 def _finite(
-    row: NDArray[Any], spec: Spec, *, prepare: Any, invert: Any, first_frame: bool
+    row: NDArray[Any], spec: Spec, *, white: float, prepare: Any, invert: Any, first_frame: bool
 ) -> NDArray[Any]:
     """Return the row in the model's dtype, which its array was checked to fit."""
-    if isinstance(spec, TableSpec):
-        csv.check_range(row, spec.columns)
-    row = np.asarray(row, spec.tensor.dtype)
-    return images.of_its_size(row, spec, prepare, invert) if isinstance(spec, ImageSpec) else row
+    if isinstance(spec, ImageSpec):
+        return images.of_its_size(arrays.eight_bits(row, white), spec, prepare, invert)
+    csv.check_range(row, spec.columns)
+    return np.asarray(row, np.float32)
 
 
 def _numbers(texts: list[str] | str, spec: TableSpec, **how: Any) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from zoo.datasets import csv
 from zoo.errors import UsageError, unknown
 from zoo.progress import Bar
 from zoo.runtime.session import Session
+
+if TYPE_CHECKING:
+    from serve.batch.sheet import Sheet
 
 #: Blocks that may wait between reading and running: the bound on memory.
 _AHEAD = 4
@@ -101,6 +104,7 @@ def run(
     top: int = 1,
     written: Written = _NOTHING,
     keep: Sequence[str] = (),
+    sheet: Sheet | None = None,
     **how: Any,
 ) -> Tally:
     """Predict every input in order and write a row for each; a bad input is a row with its error.
@@ -115,6 +119,7 @@ def run(
         top: how many classes a row names.
         written: by an earlier attempt.
         keep: columns of the tables that are written too, as text.
+        sheet: keeps the first rows, to be drawn.
         how: `prepare`, `invert` and `first_frame` of `zoo.images.decode`.
 
     Raises:
@@ -123,9 +128,17 @@ def run(
     bar = Bar(f"predict {session.card.name}", None, start=written.rows)
     if bar.shown:
         bar.set_total(files.count(inputs))
-    blocks = _ahead(sources.read(inputs, session.card.spec, written.names, keep, **how))
-    answers = ((predict(session, block, top, keep), block.passed) for block in blocks)
-    return write(answers, sink, bar, session.device, written)
+    watch = None if sheet is None else sheet.look
+    blocks = _ahead(sources.read(inputs, session.card.spec, written.names, keep, watch, **how))
+
+    def answers() -> Iterator[tuple[Columns, Counter[str]]]:
+        for block in blocks:
+            columns = predict(session, block, top, keep)
+            if sheet is not None:
+                sheet.answer(block, columns)
+            yield columns, block.passed
+
+    return write(answers(), sink, bar, session.device, written)
 
 
 def write(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,9 @@ from zoo import images
 from zoo.errors import DataError, UsageError
 from zoo.files import readable
 from zoo.spec import ImageSpec, Spec
+
+#: Ends the last block.
+_END = Row("", PAUSE, None)
 
 
 class Block(NamedTuple):
@@ -41,6 +45,7 @@ def read(
     spec: Spec,
     written: Iterable[str] = (),
     keep: Sequence[str] = (),
+    watch: Callable[[list[Row]], None] | None = None,
     **how: Any,
 ) -> Iterator[Block]:
     """Read inputs for a model.
@@ -56,6 +61,7 @@ def read(
         spec: the model's input.
         written: names of the rows that an earlier attempt has written: the first rows, in order.
         keep: columns of tables whose texts come along.
+        watch: is called with each block's rows before they are decoded.
         how: `prepare`, `invert` and `first_frame` of `zoo.images.decode`.
 
     Raises:
@@ -63,15 +69,15 @@ def read(
     """
     some: list[Row] = []
     size = 0
-    for row in _after(rows(files(inputs), spec, keep), iter(written)):
+    for row in itertools.chain(_after(rows(files(inputs), spec, keep), iter(written)), [_END]):
         if row.data is not PAUSE:
             some.append(row)
             size += row.load is not None
-        if size == BLOCK or (size and row.data is PAUSE):
+        if size == BLOCK or (some and row.data is PAUSE):
+            if watch is not None:
+                watch([row for row in some if row.load is not None])
             yield block(some, spec, **how)
             some, size = [], 0
-    if some:
-        yield block(some, spec, **how)
 
 
 def _after(rows: Iterable[Row], written: Iterator[str]) -> Iterator[Row]:
