@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo import images, preparation
-from zoo.datasets import csv, idx, torchvision
+from zoo.datasets import csv, digits, idx, torchvision
 from zoo.datasets.dataset import Dataset, Split
 from zoo.datasets.torchvision import Raw
 from zoo.errors import DataError, UsageError, needs_extra
@@ -68,7 +68,7 @@ def load(recipe: Recipe, task: Task, *, images: bool) -> Dataset:
         return _arrays(recipe, f"torchvision's {recipe.data}", train, test, labels)
     if path.is_file() or any(idx.looks_like_idx(file.name) for file in path.iterdir()):
         return _idx(path, recipe)
-    return _folder(path, recipe.size or _SIZE)
+    return _folder(path, recipe)
 
 
 def _table(path: Path, recipe: Recipe, task: Task) -> Dataset:
@@ -98,9 +98,9 @@ def _table(path: Path, recipe: Recipe, task: Task) -> Dataset:
     )  # fmt: skip
 
 
-def _folder(path: Path, size: int) -> Dataset:
+def _folder(path: Path, recipe: Recipe) -> Dataset:
     with needs_extra("train", "a folder of class folders"):
-        from zoo.datasets.folder import read
+        from zoo.datasets.folder import ImageFolder, read
     held_out = [path / name for name in _HELD_OUT if (path / name).is_dir()]
     folders = {"train": path}
     if (path / "train").is_dir() and held_out:  # with both, val/ is what its name says
@@ -110,8 +110,15 @@ def _folder(path: Path, size: int) -> Dataset:
     parts: Parts = {}
     labels: tuple[str, ...] = ()
     digest, errors = hashlib.sha256(), []
+    how: dict[str, Any] = {"channels": 3}  # if all are gray, _pictures makes them so
+    listed = ImageFolder(folders["train"])
+    are_digits = recipe.prepare == "auto" and digits.are_digits(
+        listed.paths, listed.targets, listed.labels
+    )
+    if are_digits:
+        how = {"channels": 1, "background": "dark", "centered": True}
     for part, folder in folders.items():
-        contents = read(folder, size=size, channels=3)  # if all are gray, _pictures makes them so
+        contents = read(folder, size=recipe.size or _SIZE, **how)
         labels = labels or contents.labels
         numbers = _class_numbers(contents.labels, labels, folder)
         parts[part] = Split(contents.inputs, numbers[contents.targets])
@@ -124,7 +131,12 @@ def _folder(path: Path, size: int) -> Dataset:
         file, reason = errors[0]
         total = len(errors) + sum(len(part.targets) for part in parts.values())
         notes.append(f"{len(errors):,} of {total:,} files cannot be read, first {file}: {reason}")
-    return _pictures(path.name, str(path), labels, parts, digest.hexdigest(), notes)
+    if are_digits:
+        notes.append(
+            "the pictures are digits: each is found, scaled and centered as in MNIST, here and by "
+            "zoo predict; --set prepare=none leaves them as they are"
+        )
+    return _pictures(recipe, str(path), labels, parts, digest.hexdigest(), notes, are_digits)
 
 
 def _class_numbers(
@@ -193,7 +205,7 @@ def _arrays(
         )
         for part, (pixels, numbers) in raw.items()
     }
-    return _pictures(Path(recipe.data).name, source, labels, parts, digest.hexdigest(), [])
+    return _pictures(recipe, source, labels, parts, digest.hexdigest(), [])
 
 
 def _scaled(pixels: NDArray[np.uint8], spec: ImageSpec) -> NDArray[np.uint8]:
@@ -203,9 +215,13 @@ def _scaled(pixels: NDArray[np.uint8], spec: ImageSpec) -> NDArray[np.uint8]:
 
 
 def _pictures(
-    name: str, source: str, labels: tuple[str, ...], parts: Parts, sha256: str, notes: list[str]
-) -> Dataset:
-    """Build a dataset of images: gray if all of them are, normalized by the training pixels."""
+    recipe: Recipe, source: str, labels: tuple[str, ...], parts: Parts, sha256: str,
+    notes: list[str], are_digits: bool = False,
+) -> Dataset:  # fmt: skip
+    """Build a dataset of images: gray if all of them are, normalized by the training pixels.
+
+    With `are_digits` the images are light on dark and centered as in MNIST.
+    """
     if len(labels) < 2:
         raise DataError(f"{source}: expected at least 2 classes, found {len(labels)}")
     if all((part.inputs == part.inputs[..., :1]).all() for part in parts.values()):
@@ -213,6 +229,12 @@ def _pictures(
             key: Split(np.ascontiguousarray(part.inputs[..., :1]), part.targets)
             for key, part in parts.items()
         }
+    background: Literal["dark", "any"] = "dark" if are_digits else _background(parts)
+    centered = are_digits
+    if recipe.prepare == "auto" and background == "dark" and not are_digits:
+        centered = preparation.are_centered(parts["train"].inputs)
+        if centered:
+            parts = _prepared(parts, notes)
     parts = _split(parts, source)
     pixels = parts["train"].inputs
     mean = pixels.mean(axis=(0, 1, 2), dtype=np.float64)
@@ -223,8 +245,8 @@ def _pictures(
         size=pixels.shape[1],
         mean=tuple((mean / ImageSpec.unit).tolist()),
         std=tuple((np.where(std > 0, std / ImageSpec.unit, 1.0)).tolist()),
-        background=(background := _background(parts)),
-        centered=background == "dark" and preparation.are_centered(parts["train"].inputs),
+        background=background,
+        centered=centered,
     )
     counts = np.bincount(parts["train"].targets, minlength=len(labels))
     if counts.max() > _UNEVEN * counts.min():
@@ -239,7 +261,26 @@ def _pictures(
         if missing:
             names = ", ".join(labels[number] for number in sorted(missing))
             notes.append(f"classes without an image in the {key} part: {names}")
+    name = Path(recipe.data).name
     return _dataset(name, source, labels, parts, spec, sha256, notes)
+
+
+def _prepared(parts: Parts, notes: list[str]) -> Parts:
+    """Prepare images as `zoo predict` will; those without a digit, which it refuses, go."""
+    size = parts["train"].inputs.shape[1]
+    spec = ImageSpec(1, size, (0.0,), (1.0,), background="dark", centered=True)
+    prepared: Parts = {}
+    missing = 0
+    for key, part in parts.items():
+        inputs, errors = images.fit(part.inputs, spec)
+        if any(errors):
+            good = np.array([error is None for error in errors])
+            missing += int((~good).sum())
+            inputs, part = inputs[good], Split(inputs[good], part.targets[good])
+        prepared[key] = Split(inputs, part.targets)
+    if missing:
+        notes.append(f"images without a digit, which are left out: {missing:,}")
+    return prepared
 
 
 def _background(parts: Parts) -> Literal["dark", "any"]:
