@@ -180,11 +180,11 @@ def train(
     data: Annotated[
         str,
         _data(
-            "Folder of class folders, IDX files, a .csv file, or the name of a torchvision data "
-            "set (fashion-mnist, cifar10, ...).  [default: the model's own]",
+            "Folder of class folders, IDX files, .npz, .csv, .parquet, or the name of a "
+            "torchvision data set (fashion-mnist, cifar10, ...).  [default: the model's own]",
         ),
     ] = "",
-    target: Annotated[str | None, _data("Target column of the .csv file.")] = None,
+    target: Annotated[str | None, _data("Target column of a .csv or .parquet file.")] = None,
     size: Annotated[
         int | None,
         _data(

@@ -149,6 +149,18 @@ def _open(source: Path | bytes) -> Image.Image:
     return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
 
 
+def size_of(data: bytes) -> tuple[int, int] | None:
+    """Return the width and height that the header of an encoded image says; None: it has none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with _open(data) as image:
+                width, height = image.size
+                return width, height
+    except Exception:  # whoever decodes it has the reason
+        return None
+
+
 def fit(
     images: NDArray[np.uint8], spec: ImageSpec, prepare: Prepare = "auto", invert: Invert = "auto"
 ) -> tuple[NDArray[np.uint8], list[str | None]]:

@@ -25,9 +25,9 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     #: Data to train on instead of the model's own: the absolute path of a folder of class folders,
-    #: of IDX files or of a CSV file, or the name of a torchvision dataset.
+    #: of IDX, npz, CSV or Parquet files, or the name of a torchvision dataset.
     data: str = ""
-    #: Column of the CSV file that the model learns to predict.
+    #: Column of the CSV or Parquet file that the model learns to predict.
     target: str = ""
     #: Side in pixels of the square that every image is resized to; 0 keeps the size of the data,
     #: which for a folder of images is 28.

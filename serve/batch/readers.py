@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from serve.batch import remote
 from serve.batch.files import File, is_hidden
 from zoo import images
-from zoo.datasets import csv, idx, pixels
-from zoo.errors import DataError, UsageError, first_line, needs_extra
+from zoo.datasets import csv, idx, labelled, parquet, pixels
+from zoo.errors import DataError, UsageError, first_line, listed, needs_extra
 from zoo.spec import ImageSpec, Spec, TableSpec
 
 #: Rows in a block: what one run of the session takes, and the unit in which a job is resumed.
@@ -72,8 +72,9 @@ def _many(path: str, kind: str, spec: Spec, keep: Sequence[str]) -> Iterator[Row
     if kind == "parquet":
         yield from _parquet(path, spec, keep)
     elif kind in ("npy", "npz", "idx"):
-        for number, row in enumerate(_array(path, kind, spec)):
-            yield f"{path}[{number}]", row, _finite
+        name, array = _array(path, kind, spec)
+        for number, row in enumerate(array):
+            yield f"{name}[{number}]", row, _finite
     elif isinstance(spec, TableSpec):
         if kind != "csv":
             raise DataError("this model takes a table: expected .csv, .npy, .npz or .parquet")
@@ -159,21 +160,33 @@ def _is_image(name: str) -> bool:
     return suffix in images.SUFFIXES and not is_hidden(name.removeprefix("./"))
 
 
-def _array(path: str, kind: str, spec: Spec) -> NDArray[Any]:
-    """Open a file of arrays; an .npy file is mapped into memory, not read."""
+def _array(path: str, kind: str, spec: Spec) -> tuple[str, NDArray[Any]]:
+    """Open a file of arrays; an .npy file is mapped into memory, not read. Return its name too.
+
+    Of the arrays of an .npz file, those of images or features are taken; the name says which.
+    """
     if kind == "idx":
-        return _fitting(idx.pictures(Path(path)), spec)
+        return path, _fitting(idx.pictures(Path(path)), spec)
     try:
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
         if kind == "npy":
-            return _fitting(loaded, spec)
+            return path, _fitting(loaded, spec)
         with loaded:
-            if len(loaded.files) != 1:
-                names = ", ".join(loaded.files) or "none"
-                raise DataError(f"expected one array in the .npz file, found {names}")
-            return _fitting(loaded[loaded.files[0]], spec)
+            name = _inputs(loaded.files)
+            array = _fitting(loaded[name], spec)
+            return path if len(loaded.files) == 1 else f"{path}/{name}", array
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"damaged .{kind} file ({error})") from None
+
+
+def _inputs(names: Sequence[str]) -> str:
+    """Return the array of an .npz file that holds a model's inputs, by its name."""
+    inputs = [name for name in names if (labelled.role(name) or ("", ""))[1] == "x"]
+    tests = [name for name in inputs if (labelled.role(name) or ("", ""))[0] == "test"]
+    for some in (names, inputs, tests):
+        if len(some) == 1:
+            return some[0]
+    raise DataError(f"expected one array of inputs in the .npz file, found {listed(names)}")
 
 
 def _fitting(array: NDArray[Any], spec: Spec) -> NDArray[Any]:
@@ -237,7 +250,7 @@ def _parquet(path: str, spec: Spec, keep: Sequence[str]) -> Iterator[Row]:
         if isinstance(spec, TableSpec):
             columns = list(spec.columns)
         else:
-            columns = [field.name for field in schema if _holds_images(pa, field.type)]
+            columns = [field.name for field in schema if parquet.holds_images(field.type)]
             if len(columns) != 1:
                 names = ", ".join(columns) or "none"
                 raise DataError(f"expected one column of image bytes, found {names}")
@@ -258,10 +271,3 @@ def _parquet(path: str, spec: Spec, keep: Sequence[str]) -> Iterator[Row]:
                     yield name, data if isinstance(data, bytes) else empty, _decode, kept
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"damaged Parquet file ({first_line(error)})") from None
-
-
-def _holds_images(pa: Any, kind: Any) -> bool:
-    """Say whether a column holds bytes, plain or as {bytes, path} (the way of Hugging Face)."""
-    if pa.types.is_struct(kind):
-        return bool(kind.get_field_index("bytes") >= 0)
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))

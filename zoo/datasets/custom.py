@@ -21,9 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo import images, preparation
-from zoo.datasets import classes, csv, idx, torchvision
+from zoo.datasets import classes, csv, labelled, parquet, torchvision
 from zoo.datasets.dataset import Dataset, Split
-from zoo.datasets.torchvision import Raw
 from zoo.errors import DataError, UsageError, listed, nearest
 from zoo.recipe import Recipe
 from zoo.spec import ImageSpec, Task
@@ -48,48 +47,60 @@ def load(recipe: Recipe, task: Task, *, images: bool) -> Dataset:
     """Load the data that a recipe names; see `zoo.datasets.chosen`.
 
     Images: a folder of class folders, or of `train/` and `test/` (or `val/`) with class folders;
-    a folder of IDX files named like MNIST's, `.gz` or not, with the names of the classes in the
-    lines of `labels.txt`; the name of a torchvision dataset. Tables: a CSV file with a header line.
+    files of arrays, see `zoo.datasets.labelled`; the name of a torchvision dataset. Tables: a CSV
+    file with a header line, or a Parquet file.
     """
     path = Path(recipe.data)
-    if images != (path.suffix.lower() != ".csv"):
-        expected = "a table: expected a .csv file"
-        if images:
-            expected = "images: expected a folder of class folders, IDX files or a torchvision name"
-        raise UsageError(f"this model takes {expected}, given {path}")
     if not images:
         return _table(path, recipe, task)
-    if recipe.target:
-        raise UsageError(f"--target names a column of a .csv file, given {path}")
     if not path.exists():
         if path.name != recipe.data:
             raise DataError(f"{path}: no such file or folder")
+        if recipe.target:
+            raise UsageError(f"--target names a column of a table, given images: {path}")
         train, test, labels = torchvision.read(recipe.data)
-        return _arrays(recipe, f"torchvision's {recipe.data}", train, test, labels)
-    if path.is_file() or any(idx.looks_like_idx(file.name) for file in path.iterdir()):
-        return _idx(path, recipe)
+        raw = labelled.Arrays({"train": train, "test": test}, labels)
+        return _arrays(recipe, f"torchvision's {recipe.data}", raw)
+    if (arrays := labelled.read(path, recipe.target, size=recipe.size)) is not None:
+        return _arrays(recipe, str(path), arrays)
+    if recipe.target:
+        raise UsageError(f"--target names a column of a table, given images: {path}")
     return _folder(path, recipe.size or _SIZE)
+
+
+def table_of(path: Path) -> Any:
+    """Return the module that reads a table: `header` and `lines`.
+
+    Raises:
+        UsageError: neither CSV nor Parquet.
+    """
+    if csv.looks_like_csv(path.name):
+        return csv
+    if path.suffix.lower() == ".parquet":
+        return parquet
+    raise UsageError(f"this model takes a table: expected a .csv file (or .parquet), given {path}")
 
 
 def _table(path: Path, recipe: Recipe, task: Task) -> Dataset:
     target = recipe.target
+    table = table_of(path)
     if recipe.size:
         raise UsageError(f"--size is for images, given {path}")
-    names = [name for name in csv.header(path) if name]  # a column without a name: row numbers
+    names = [name for name in table.header(path) if name]  # a column without a name: row numbers
     if target not in names:
         problem = f"there is no column {target!r}" if target else "expected --target COLUMN"
         hint = nearest(target, names)
         raise UsageError(f"{path}: {problem}; its columns: {listed(names)}.{hint}")
     labels: tuple[str, ...] = ()
     if task != "regression":
-        labels = csv.classes(csv.lines, path, target)
+        labels = csv.classes(table.lines, path, target)
         if len(labels) < 2 or (task == "binary" and len(labels) > 2):
             raise DataError(
                 f"{path}: column {target!r} has {len(labels)} class{'es'[: 2 * (len(labels) > 1)]} "
                 f"({listed(labels)}), expected {'2' if task == 'binary' else 'at least 2'}"
             )
     columns = [name for name in names if name != target]
-    rows = Split(*csv.read(path, columns, target, labels))
+    rows = Split(*csv.read_lines(table.lines, path, columns, target, labels))
     parts = _split({"train": rows}, path)
     if not labels and not all(np.ptp(part.targets) for part in parts.values()):
         raise DataError(f"{path}: too few rows, or {target!r} is the same in all of them")
@@ -161,46 +172,12 @@ def _class_numbers(
     return np.array([numbers[label] for label in classes], np.int64)
 
 
-def _idx(path: Path, recipe: Recipe) -> Dataset:
-    folder = path if path.is_dir() else path.parent
-    names = {file.name.removesuffix(".gz"): file for file in sorted(folder.iterdir())}
-    first = "train-images-idx3-ubyte"
-    prefixes = {name.removesuffix(first) for name in names if name.endswith(first)}
-    if path.is_file():
-        prefixes &= {path.name.removesuffix(".gz").removesuffix(first)}
-    if len(prefixes) != 1:
-        count = (
-            f"there are several: {', '.join(sorted(prefixes))}" if prefixes else "there are none"
-        )
-        raise DataError(f"{path}: expected IDX files named {first} (.gz) and so on, {count}")
-    (prefix,) = prefixes
-
-    def read(part: str) -> Raw | None:
-        kinds = ("images-idx3", "labels-idx1")
-        files = [names.get(f"{prefix}{part}-{kind}-ubyte") for kind in kinds]
-        if files == [None, None]:
-            return None
-        if None in files:
-            raise DataError(f"{folder}: expected {prefix}{part}-images and -labels, one is missing")
-        pixels, numbers = (idx.read(file) for file in files if file)
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or numbers.shape != pixels.shape[:1]:
-            shapes = f"{pixels.dtype} {list(pixels.shape)} and {list(numbers.shape)}"
-            raise DataError(f"{files[0]}: expected uint8 [n, height, width] and [n], not {shapes}")
-        return Raw(pixels[..., np.newaxis], numbers.astype(np.int64))
-
-    train = read("train")
-    assert train is not None
-    labels: tuple[str, ...] = ()
-    if (file := folder / "labels.txt").is_file():
-        labels = tuple(line.strip() for line in file.read_text("utf-8", "replace").splitlines())
-    return _arrays(recipe, str(path), train, read("t10k") or read("test"), labels)
-
-
-def _arrays(
-    recipe: Recipe, source: str, train: Raw, test: Raw | None, names: Sequence[str]
-) -> Dataset:
+def _arrays(recipe: Recipe, source: str, arrays: labelled.Arrays) -> Dataset:
     """Build a dataset of images with class numbers; class n has the n-th of the names."""
-    raw = {"train": train} | ({"test": test} if test else {})
+    raw, names = dict(arrays.parts), arrays.names
+    train = raw["train"]
+    if "validation" in raw and "test" not in raw:  # one part held out: nobody may choose by it
+        raw["test"] = raw.pop("validation")
     digest = hashlib.sha256()
     for pixels, numbers in raw.values():
         digest.update(np.ascontiguousarray(pixels).data)
@@ -217,7 +194,8 @@ def _arrays(
         )
         for part, (pixels, numbers) in raw.items()
     }
-    return _pictures(Path(recipe.data).name, source, labels, parts, digest.hexdigest(), [])
+    notes = list(arrays.notes)
+    return _pictures(Path(recipe.data).name, source, labels, parts, digest.hexdigest(), notes)
 
 
 def _scaled(pixels: NDArray[np.uint8], spec: ImageSpec) -> NDArray[np.uint8]:
