@@ -293,19 +293,35 @@ def reproduce(
 @command()
 def evaluate(
     model: Model,
+    data: Annotated[
+        str,
+        _data(
+            "Your own data with known answers: a folder of class folders, IDX files, .npz, .csv, "
+            ".parquet.  [default: the model's test set]"
+        ),
+    ] = "",
+    target: Annotated[
+        str, _data("Column of the answers in a table.  [default: the model's]", metavar="COLUMN")
+    ] = "",
     engine: Annotated[Literal[SessionEngine, "torch"], _compute(_ENGINE)] = "onnx",
     device: TorchDevice = "auto",
     plot: Plot = None,
     json: Json = False,
 ) -> None:
-    """Measure a model on its whole test set."""
+    """Measure a model on its whole test set, or on your own data."""
     from zoo.bundle.card import figure, text
     from zoo.bundle.folder import Bundle
+    from zoo.evaluation import own_data
     from zoo.evaluation.evaluate import evaluate as measure
 
     bundle = Bundle.open(model)
     card = bundle.card
-    result = measure(bundle, engine=engine, device=device)
+    if target and not data:
+        raise UsageError("--target is a column of --data: give both")
+    own = own_data.read(card, data, target) if data else None
+    for note in own.notes if own else ():
+        print(note, file=sys.stderr)
+    result = measure(bundle, own.split if own else None, engine=engine, device=device)
     if plot is not None:
         with needs_extra("train", "--plot"):
             from zoo import plots
@@ -313,17 +329,28 @@ def evaluate(
             raise UsageError(f"--plot: {card.name} is a regression, it has no confusion matrix")
         score = figure(card.metric, result.metrics[card.metric])
         plots.confusion(result.confusion, card.labels, plot, f"{card.name} {score}")
-    count = len(result.outputs)
+    count, rows = len(result.outputs), f"rows of {own.source}" if own else "test rows"
     if json:
         document = {"name": card.name, "engine": engine, "device": result.device, "rows": count}
+        if own:
+            document |= {"data": own.source, "failed": len(own.errors)}
         _print_json(document | {"metrics": result.metrics, "confusion": result.confusion})
-        return
-    print(f"{card.name} ({engine}, {result.device}) on {count:,} test rows: {text(result.metrics)}")
-    if card.labels:
-        table = [["true \\ predicted", *card.labels]]
-        for label, counts in zip(card.labels, result.confusion, strict=True):
-            table.append([label, *(f"{number or '.'}" for number in counts)])
-        print_table(table, right=range(len(table)))
+    else:
+        print(
+            f"{card.name} ({engine}, {result.device}) on {count:,} {rows}: {text(result.metrics)}"
+        )
+        if card.labels:
+            table = [["true \\ predicted", *card.labels]]
+            for label, counts in zip(card.labels, result.confusion, strict=True):
+                table.append([label, *(f"{number or '.'}" for number in counts)])
+            print_table(table, right=range(len(table)))
+    if own and own.errors:
+        total = count + len(own.errors)
+        print(
+            f"zoo: {len(own.errors):,} of {total:,} inputs failed, first {own.errors[0]}",
+            file=sys.stderr,
+        )
+        raise typer.Exit(3)
 
 
 @command()

@@ -77,17 +77,19 @@ def read(
     Args:
         path: a file, or a folder of such files.
         target: the column of labels in Parquet files; by default it is found by its name.
-        spec: what encoded images in Parquet files are decoded for; by default for training.
+        spec: that of the model to evaluate, for which encoded images are decoded; by default they
+            are read for training, and a part to train on has to be there.
         size: of those; 0 is that of the images.
 
     Raises:
         DataError: missing, damaged, or not in one of the forms above. UsageError: no such column.
     """
+    training = spec is None
     if path.is_dir():
         folders = [folder for folder in path.iterdir() if folder.is_dir() and folder.name[0] != "."]
         files = sorted(file for file in path.iterdir() if file.is_file())
         if any(idx.looks_like_idx(entry.name) for entry in (*files, *folders)):
-            return _idx(path, target)
+            return _idx(path, target, training)
         if len(folders) == 1 and not any(map(_is_data, files)):  # the Hub's data/
             files = sorted(file for file in folders[0].rglob("*") if file.is_file())
         elif len(folders) > 1:
@@ -98,7 +100,7 @@ def read(
     else:
         files = [path]
         if not _is_data(path):
-            return _idx(path, target)
+            return _idx(path, target, training)
     kinds = {_kind(file) for file in files}
     if len(kinds) > 1:
         raise DataError(
@@ -110,8 +112,8 @@ def read(
     if kind == "npz":
         if len(files) > 1:
             raise DataError(f"{path}: several .npz files: give one of them")
-        return _npz(files[0])
-    by_part = _by_part(path, files)
+        return _npz(files[0], training)
+    by_part = _by_part(path, files, training)
     if kind == "csv":
         return _csv(by_part)
     return _parquet(by_part, target, spec, size)
@@ -133,7 +135,7 @@ def _kind(path: Path) -> str:
     return next((suffix for suffix in ("npz", "parquet") if name.endswith(f".{suffix}")), "")
 
 
-def _by_part(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
+def _by_part(path: Path, files: Sequence[Path], training: bool) -> dict[str, list[Path]]:
     """Sort files by the part that their name, or else their folder's, is of."""
     if len(files) == 1:
         return {"train": list(files)}
@@ -144,7 +146,7 @@ def _by_part(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
             raise DataError(f"{path}: {file.name} is neither for training nor for testing by name")
         part = next(part for part, names in PARTS.items() if match[1] in names)
         found.setdefault(part, []).append(file)
-    if "train" not in found:
+    if training and "train" not in found:
         raise DataError(f"{path}: no file to train on, found {listed([f.name for f in files])}")
     return found
 
@@ -152,7 +154,7 @@ def _by_part(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
 # --- IDX ---
 
 
-def _idx(path: Path, target: str) -> Arrays:
+def _idx(path: Path, target: str, training: bool) -> Arrays:
     _no_target(path, target)
     folder = path if path.is_dir() else path.parent
     found: dict[tuple[str, str, str], Path] = {}
@@ -163,16 +165,19 @@ def _idx(path: Path, target: str) -> Arrays:
         if match and file.is_file():
             part = "train" if match["part"] == "train" else "test"
             found[match["prefix"], part, match["kind"]] = file
-    prefixes = {prefix for prefix, part, _ in found if part == "train"}
+    prefixes = {prefix for prefix, part, _ in found if part == "train" or not training}
+    wanted = ["train", "test"]
     if path.is_file():
         match = _IDX.fullmatch(path.name.lower().removesuffix(".gz"))
         prefixes &= {match["prefix"] if match else path.name}
+        if match and not training:  # this file alone
+            wanted = ["train" if match["part"] == "train" else "test"]
     if len(prefixes) != 1:
         count = f"there are several: {listed(sorted(prefixes))}" if prefixes else "there are none"
         raise DataError(f"{path}: expected IDX files named {_FIRST} (.gz) and so on, {count}")
     (prefix,) = prefixes
     parts = {}
-    for part in ("train", "test"):
+    for part in wanted:
         files = [found.get((prefix, part, kind)) for kind in ("images", "labels")]
         if files == [None, None]:
             continue
@@ -189,7 +194,8 @@ def _idx(path: Path, target: str) -> Arrays:
         if blank := [number for number, name in enumerate(names) if not name]:
             raise DataError(f"{file} line {blank[0] + 1}: the name of a class is blank")
     names = names or _emnist_names(prefix)
-    return Arrays(parts, names, _hint(found[prefix, "train", "images"], parts["train"]))
+    part, raw = next(iter(parts.items()))
+    return Arrays(parts, names, _hint(found[prefix, part, "images"], raw))
 
 
 def _emnist_names(name: str) -> tuple[str, ...]:
@@ -213,7 +219,7 @@ def _hint(path: Path, train: Raw) -> list[str]:
 # --- npz ---
 
 
-def _npz(path: Path) -> Arrays:
+def _npz(path: Path, training: bool) -> Arrays:
     arrays: dict[tuple[str, str], NDArray[Any]] = {}
     names: dict[tuple[str, str], str] = {}
     try:
@@ -230,7 +236,8 @@ def _npz(path: Path) -> Arrays:
     if "" in parts and "train" not in parts:
         arrays = {(part or "train", kind): array for (part, kind), array in arrays.items()}
         names = {(part or "train", kind): name for (part, kind), name in names.items()}
-    if not {("train", "x"), ("train", "y")} <= set(arrays):
+    needed = ["train"] if training else ["test", "validation", "train"]
+    if not any({(part, "x"), (part, "y")} <= set(arrays) for part in needed):
         raise DataError(
             f"{path}: expected arrays x_train and y_train, images and labels, or X and y; "
             f"found {listed(known)}"
@@ -328,12 +335,16 @@ def _csv(files: dict[str, list[Path]]) -> Arrays:
                     raise DataError(f"{path} line {row.line}: {error}")
                 arrays.append(row.image)
                 texts.append(_number(row.label))
+        if len({array.shape for array in arrays}) > 1:
+            raise DataError(f"{paths[0]} and {paths[-1]}: images of several sizes")
         if arrays:
             pictures[part], labels[part] = np.stack(arrays), texts
-    first = files["train"][0]
+    first = next(iter(files.values()))[0]
+    if not pictures:
+        raise DataError(f"{first}: no labels")
     result = _numbered(pictures, labels, str(first))
     result.names = result.names or _emnist_names(first.name.lower())
-    result.notes = notes + _hint(first, result.parts["train"])
+    result.notes = notes + _hint(first, next(iter(result.parts.values())))
     return result
 
 
@@ -348,14 +359,15 @@ def _number(text: str) -> int | str:
 def _parquet(
     files: dict[str, list[Path]], target: str, spec: ImageSpec | None, size: int
 ) -> Arrays:
-    names = parquet.class_names(files["train"][0], target)
+    first = next(iter(files.values()))[0]
+    names = parquet.class_names(first, target)
     rows = {
         part: [(path, number, row) for path in paths
                for number, row in enumerate(parquet.images(path, target))]
         for part, paths in files.items()
     }  # fmt: skip
-    if not rows["train"]:
-        raise DataError(f"{files['train'][0]}: no rows")
+    if empty := [part for part, some in rows.items() if not some]:
+        raise DataError(f"{files[empty[0]][0]}: no rows")
     if spec is None:
         side = size or _side(row.data for _, _, row in rows["train"])
         spec = ImageSpec(3, side, (0.0,) * 3, (1.0,) * 3)
@@ -374,7 +386,7 @@ def _parquet(
         if not arrays:
             raise DataError(f"{failed[0] if failed else files[part][0]}: no image can be read")
         pictures[part], labels[part] = np.stack(arrays), own
-    result = _numbered(pictures, labels, str(files["train"][0]))
+    result = _numbered(pictures, labels, str(first))
     result.names = result.names or names
     if failed:
         result.notes = [f"{len(failed):,} of {total:,} images cannot be read, first {failed[0]}"]

@@ -19,16 +19,17 @@ def measure(task: Task, outputs: NDArray[Any], targets: NDArray[Any]) -> dict[st
         targets: int64 [n] class numbers or float32 [n] values.
 
     Returns:
-        accuracy (a fraction) and loss (mean cross-entropy, nats), or mse, mae and r2.
+        accuracy (a fraction) and loss (mean cross-entropy, nats), or mse, mae and r2 (NaN if all
+        targets are the same).
     """
     outputs = outputs.astype(np.float64)
     if task == "regression":
         error = outputs[:, 0] - targets
-        mse = float(np.mean(error**2))
+        mse, variance = float(np.mean(error**2)), float(np.var(targets.astype(np.float64)))
         return {
             "mse": mse,
             "mae": float(np.mean(np.abs(error))),
-            "r2": 1 - mse / float(np.var(targets.astype(np.float64))),
+            "r2": 1 - mse / variance if variance else float("nan"),
         }
     top = outputs.max(axis=1)
     log_sum = top + np.log(np.exp(outputs - top[:, None]).sum(axis=1))
