@@ -26,6 +26,7 @@ from zoo.exercises.exercise import Check, Exercise, Text
 START = 300.0
 
 _ABSENT = Text("{path}：没有这个文件", "{path}: no such file")
+_FOLDER = Text("{path} 是文件夹，应为一个文件", "{path} is a folder, expected a file")
 _ABSENT_STUB = Text(
     "{path}：没有这个文件。取得练习的模板：zoo exercise {name} -o {name}.py",
     "{path}: no such file. To get the stub of an exercise: zoo exercise {name} -o {name}.py",
@@ -108,8 +109,10 @@ def check(path: Path, *, seconds: float = 60.0) -> Report:
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        known = path.stem in catalogue.ORDER and not path.is_dir()
+    except IsADirectoryError:
+        raise UsageError(str(_FOLDER).format(path=path)) from None
+    except (FileNotFoundError, NotADirectoryError):
+        known = path.stem in catalogue.ORDER
         text = _ABSENT_STUB if known else _ABSENT
         raise UsageError(str(text).format(path=path, name=path.stem)) from None
 
@@ -151,26 +154,26 @@ def _run(exercise: Exercise, path: Path, seconds: float) -> tuple[list[Check], l
         command = [sys.executable, "-P", "-m", "zoo.exercises.process", str(path.resolve())]
         process = subprocess.Popen(
             [*command, exercise.name, str(events), str(seconds)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             env=_environment(), start_new_session=True,
         )  # fmt: skip
         late = False
         try:
-            errors = process.communicate(timeout=START + seconds)[1]
+            process.wait(timeout=START + seconds)
         except subprocess.TimeoutExpired:
-            late, errors = True, b""
+            late = True
         finally:
             _kill(process)
-        checks, printed, more = _events(events)
-        if checks is not None:
-            return checks, printed, more
+        told = _events(events)
+        printed, more = told.get("printed", []), told.get("more", [0])[0]
+        if "checks" in told:
+            return [Check(**fields) for fields in told["checks"][0]], printed, more
         where = stack.read_text(errors="replace") if stack.exists() else ""
         if late or "Timeout" in where:
             return [_late(where, path, seconds)], printed, more
     code = process.returncode
     reason = signal.Signals(-code).name if code < 0 else f"exit {code}"
-    last = errors.decode(errors="replace").strip().splitlines()[-1:]
-    message = str(_ENDED).format(reason=": ".join([reason, *last]))
+    message = str(_ENDED).format(reason=told.get("ended", [reason])[0])
     return [Check("file", "wrong", message, mistake="ended")], printed, more
 
 
@@ -192,20 +195,16 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
                 os.killpg(process.pid, signal.SIGKILL)
             else:
                 process.kill()
-        process.communicate()
+        process.wait()
 
 
-def _events(path: Path) -> tuple[list[Check] | None, list[str], int]:
-    checks: list[Check] | None = None
-    printed: list[str] = []
-    more = 0
+def _events(path: Path) -> dict[str, list[Any]]:
+    """Return what the process told, by kind, in order."""
+    events: dict[str, list[Any]] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
-        event: dict[str, Any] = json.loads(line)
-        printed += [event["printed"]] if "printed" in event else []
-        more = event.get("more", more)
-        if "checks" in event:
-            checks = [Check(**fields) for fields in event["checks"]]
-    return checks, printed, more
+        for kind, value in json.loads(line).items():
+            events.setdefault(kind, []).append(value)
+    return events
 
 
 def _late(where: str, path: Path, seconds: float) -> Check:

@@ -76,6 +76,7 @@ class Check:
             nothing to compare.
         mistake: the key of the recognized mistake, or None.
         hint: where to look, or None.
+        given: the arguments of the first case that is wrong, or None.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Check:
     difference: float | None = None
     mistake: str | None = None
     hint: str | None = None
+    given: str | None = None
 
 
 @dataclass(frozen=True)

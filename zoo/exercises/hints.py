@@ -30,13 +30,20 @@ class _General(NamedTuple):
 
 
 def find(mistakes: Iterable[Mistake], output: str, trials: Sequence[Trial]) -> Hint | None:
-    """Return the typical mistake that explains all wrong results, the best match first.
+    """Return what explains all wrong results: a typical mistake, a general one, or a setting.
 
     Args:
         mistakes: of the exercise; those of other outputs are passed over.
         output: the name of the result that is wrong.
         trials: all of one function, right and wrong, in float64.
     """
+    wrong = [trial for trial in trials if not _right(trial, output)]
+    right = [trial for trial in trials if _right(trial, output)]
+    return typical(mistakes, output, trials) or _general(output, wrong) or _only_where(wrong, right)
+
+
+def typical(mistakes: Iterable[Mistake], output: str, trials: Sequence[Trial]) -> Hint | None:
+    """Return the typical mistake that explains all wrong results, the best match first."""
     best: tuple[int, Hint] | None = None
     wrong = [trial for trial in trials if not _right(trial, output)]
     for mistake in mistakes:
@@ -46,7 +53,7 @@ def find(mistakes: Iterable[Mistake], output: str, trials: Sequence[Trial]) -> H
             score = sum(_explains(mistake, trial) for trial in trials)
             if best is None or score > best[0]:
                 best = score, Hint(mistake.key, mistake.hint)
-    return best[1] if best else _general(output, wrong)
+    return best[1] if best else None
 
 
 def for_error(error: str) -> Text | None:
@@ -83,6 +90,27 @@ def _general(output: str, wrong: Sequence[Trial]) -> Hint | None:
         ):
             return Hint(general.key, general.text)
     return None
+
+
+def _only_where(wrong: Sequence[Trial], right: Sequence[Trial]) -> Hint | None:
+    """Return which setting all wrong cases have, and no right one: there the mistake must be."""
+    if not wrong or not right:
+        return None
+    for name in vars(right[0].known):
+        bad, good = ({_setting(trial, name) for trial in some} for some in (wrong, right))
+        if "" in bad | good or bad & good:
+            continue
+        values = {"name": name, "bad": ", ".join(sorted(bad)), "good": ", ".join(sorted(good))}
+        return Hint("only_where", Text(*(text.format(**values) for text in _WHERE)))
+    return None
+
+
+def _setting(trial: Trial, name: str) -> str:
+    """Return a setting as text, and "" for what is an array."""
+    value = vars(trial.known).get(name, "")
+    if name == "velocity":
+        return "None" if value is None else "an array"
+    return "" if isinstance(value, np.ndarray | np.generic) else str(value)
 
 
 def _unsummed(given: Any, expected: Any, _: SimpleNamespace) -> bool:
@@ -141,6 +169,10 @@ def _numbers(known: SimpleNamespace) -> int:
     return int(np.size(next(value for value in vars(known).values() if np.ndim(value) > 0)))
 
 
+_WHERE = Text(
+    "只在 {name} 为 {bad} 时不对，为 {good} 时正确：看看 {name} 用在哪里",
+    "wrong only where {name} is {bad}, and right where it is {good}: look where {name} is used",
+)
 _MEAN = Text(
     "你的结果是正确值的 1/N：这里取了批上的平均，而应当求和。平均只在损失函数里出现一次，dy "
     "里已经包含它",
@@ -247,6 +279,11 @@ _ERRORS = {
         "the shapes of the matrix product do not fit: see which matrix needs a transpose (.T), and "
         "write both shapes on paper first",
     ),
+    "shape-mismatch": Text(
+        "乘积两边的形状对不上：检查转置、轴的次序，以及窗口是否取全",
+        "the shapes of a product do not fit: look at transposes, at the order of the axes, and "
+        "whether the window is whole",
+    ),
     "not aligned": Text(
         "矩阵乘法的形状对不上：检查哪个矩阵要转置（.T）",
         "the shapes of the matrix product do not fit: see which matrix needs a transpose (.T)",
@@ -256,6 +293,14 @@ _ERRORS = {
         "窗口的位置要乘步长，输入要先填充",
         "the shapes of two arrays do not fit: a parameter [C], one number a channel, must become "
         "[1, C, 1, 1]; windows start at multiples of the stride, in the padded input",
+    ),
+    "NoneType": Text(
+        "有一个值是 None：第一步的 velocity 就是 None，先判断它",
+        "a value is None: velocity is None in the first step, so ask for that first",
+    ),
+    "positional argument": Text(
+        "函数的参数和模板不同：保留模板里的 def 一行",
+        "the arguments are not those of the stub: keep its line with def as it is",
     ),
     "IndexError": Text(
         "下标越界：检查循环的上限，和输出的大小",

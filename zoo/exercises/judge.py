@@ -16,21 +16,24 @@ from zoo.exercises.trial import Trial, trials
 _MISSING = Text("文件里没有函数 {signature}", "the file has no function {signature}")
 _OPEN = Text("还没有写：TODO", "not written yet: TODO")
 _OPEN_ONE = Text("{output} 是 None：还没有写", "{output} is None: not written yet")
-_RAISED = Text("{error}（输入：{given}）", "{error} (with {given})")
 _KIND = Text("{output} 是 {kind}，应为 NumPy 数组", "{output} is a {kind}, expected a NumPy array")
+_KIND_HINT = Text(
+    "列表、torch 张量等先变成 NumPy 数组：np.array(...)",
+    "make lists, torch tensors and the like NumPy arrays first: np.array(...)",
+)
 _SHAPE = Text(
-    "{output} 的形状是 {shape}，应为 {expected}（输入：{given}）",
-    "{output} has the shape {shape}, expected {expected} (with {given})",
+    "{output} 的形状是 {shape}，应为 {expected}",
+    "{output} has the shape {shape}, expected {expected}",
 )
 _NAN = Text(
-    "{output} 里有 nan 或 inf，第一个在 {index}（输入：{given}）",
-    "{output} contains nan or inf, the first at {index} (with {given})",
+    "{output} 里有 nan 或 inf，第一个在 {index}",
+    "{output} contains nan or inf, the first at {index}",
 )
 _DIFFERS = Text(
-    "与 torch 最大相差 {difference:.2g}，在 {index}：你的 {yours:.6g}，torch {theirs:.6g}"
-    "（输入：{given}）；{total} 组输入中 {wrong} 组不对",
-    "differs from torch by {difference:.2g} at {index}: yours {yours:.6g}, torch's {theirs:.6g} "
-    "(with {given}); wrong in {wrong} of {total} cases",
+    "与 torch 最大相差 {difference:.2g}，在 {index}：你的 {yours:.6g}，torch {theirs:.6g}；"
+    "{total} 组输入中 {wrong} 组不对",
+    "differs from torch by {difference:.2g} at {index}: yours {yours:.6g}, torch's {theirs:.6g}; "
+    "wrong in {wrong} of {total} cases",
 )
 _AGREES = Text(
     "{total} 组输入，与 torch 最大差 {difference:.1g}",
@@ -105,15 +108,14 @@ def _error(exercise: Exercise, function: Function, done: Sequence[Trial], failed
             hint
             for output in function.returns
             if any(output in trial.results for trial in double)
-            and (hint := hints.find(exercise.mistakes, output, double))
+            and (hint := hints.typical(exercise.mistakes, output, double))
         ),
         None,
     )
     assert failed.error is not None
     text = found.text if found else hints.for_error(failed.error)
-    message = str(_RAISED).format(error=failed.error, given=failed.given)
-    key = found.key if found else "error"
-    return Check(function.name, "wrong", message, None, key, str(text) if text else None)
+    key, line = found.key if found else "error", str(text) if text else None
+    return Check(function.name, "wrong", failed.error, None, key, line, failed.given)
 
 
 def _form(name: str, output: str, answered: Sequence[Trial]) -> Check | None:
@@ -127,10 +129,10 @@ def _form(name: str, output: str, answered: Sequence[Trial]) -> Check | None:
         number = isinstance(value, np.generic | int | float)
         if not isinstance(value, np.ndarray) and not number:
             message = str(_KIND).format(output=output, kind=type(value).__name__)
-            return Check(name, "wrong", message, mistake="kind")
+            return Check(name, "wrong", message, mistake="kind", hint=str(_KIND_HINT))
         if np.asarray(value).dtype.kind not in "fiub":
             message = str(_KIND).format(output=output, kind=f"{np.asarray(value).dtype} array")
-            return Check(name, "wrong", message, mistake="kind")
+            return Check(name, "wrong", message, mistake="kind", hint=str(_KIND_HINT))
     return None
 
 
@@ -161,7 +163,7 @@ def _numbers(
         (largest(t.results[output], getattr(t.known, output))[0] for t in answered), default=0.0
     )
     message = str(_AGREES).format(total=len(answered), difference=difference)
-    if slopes is not None:
+    if slopes is not None and answered and answered[0] is double[0]:
         indices, numbers = slopes
         gap = largest(np.ravel(answered[0].results[output])[indices], numbers)[0]
         if np.isfinite(gap) and gap < 1e-3:
@@ -179,22 +181,22 @@ def _wrong(
     difference: float | None = None
     if given.shape != expected.shape:
         shapes = {"shape": list(given.shape), "expected": list(expected.shape)}
-        message = str(_SHAPE).format(output=output, given=trial.given, **shapes)
+        message = str(_SHAPE).format(output=output, **shapes)
     elif not np.isfinite(given).all():
         index = tuple(int(i) for i in np.argwhere(~np.isfinite(given))[0])
-        message = str(_NAN).format(output=output, index=list(index), given=trial.given)
+        message = str(_NAN).format(output=output, index=list(index))
     else:
         difference, index = largest(given, expected)
         message = str(_DIFFERS).format(
             difference=difference, index=list(index), yours=given[index], theirs=expected[index],
-            given=trial.given, wrong=len(wrong), total=len(double),
+            wrong=len(wrong), total=len(double),
         )  # fmt: skip
     if slopes is not None and wrong[0] is double[0] and given.shape == expected.shape:
         indices, numbers = slopes
         message += str(_CONSISTENT) if close(np.ravel(given)[indices], numbers, 1e-5) else ""
     hint = hints.find(exercise.mistakes, output, double)
     key, text = (hint.key, str(hint.text)) if hint else (None, None)
-    return Check(name, "wrong", message, difference, key, text)
+    return Check(name, "wrong", message, difference, key, text, trial.given)
 
 
 def _agrees(trial: Trial, output: str, tolerance: float = 1e-7) -> bool:

@@ -127,7 +127,7 @@ def _copy(value: Any, single: bool, keep: bool = False) -> Any:
         return value
     if single and not keep and value.dtype.kind == "f":
         return value.astype(np.float32)
-    return value.copy()
+    return np.array(value)
 
 
 def _same(old: Any, new: Any) -> bool:

@@ -12,9 +12,10 @@ _STATES = {
     "wrong": Text("有误", "wrong"),
     "open": Text("待写", "to do"),
 }
-_HINT = Text("提示：", "hint: ")
+_HINT, _GIVEN = Text("提示：", "hint: "), Text("输入：", "with: ")
 _PASSED = Text("通过：{right} 项全部正确", "passed: {right} of {right} right")
 _NOT_YET = Text("还没有通过：{total} 项中 {right} 项正确", "not yet: {right} of {total} right")
+_UNCHECKED = Text("没有能检查", "not checked")
 _LESSON = Text("。这一课：zoo lesson {lesson}", "; its lesson: zoo lesson {lesson}")
 
 
@@ -32,10 +33,12 @@ def lines(report: Report) -> list[str]:
         state = states[check.state]
         name = check.name + " " * (longest - width(check.name))
         texts.append(f"{state}{' ' * (widest - width(state))}  {name}  {check.message}")
-        if check.hint:
-            texts.append(f"{' ' * (widest + longest + 4)}{_HINT}{check.hint}")
+        margin = " " * (widest + longest + 4)
+        texts += [f"{margin}{_GIVEN}{check.given}"] if check.given else []
+        texts += [f"{margin}{_HINT}{check.hint}"] if check.hint else []
     right = sum(check.state == "right" for check in report.checks)
     last = str(_PASSED if report.passed else _NOT_YET).format(right=right, total=len(report.checks))
+    last = str(_UNCHECKED) if [check.name for check in report.checks] == ["file"] else last
     if not report.passed and report.exercise in catalogue.ORDER:
         last += str(_LESSON).format(lesson=catalogue.get(report.exercise).lesson)
     return [*texts, last]
