@@ -38,6 +38,10 @@ _ACCUMULATED = Text(
     "gradients are not zeroed: in {bad} of {count} steps they were added to the old ones",
 )
 _HINTS = {
+    "module": Text(
+        "只有 nn.Module 才登记它的层，才有 parameters()",
+        "an nn.Module alone registers its layers, and has parameters()",
+    ),
     "flatten": Text(
         "forward 里先展平：x = x.flatten(1)，批留在第 0 轴；view 的大小别写死",
         "flatten first in forward: x = x.flatten(1), which keeps the batch at axis 0; fix no batch "
@@ -92,7 +96,7 @@ def _judge(module: ModuleType) -> list[Check]:
     except Exception as error:
         return [_raised("Net", error, module)]
     if not isinstance(net, torch.nn.Module):
-        return [Check("Net", "wrong", str(_NO_MODULE), mistake="no_module")]
+        return [Check("Net", "wrong", str(_NO_MODULE), mistake="no_module", hint=_hint("module"))]
     checks = [_forward(net, module, rows) for rows in (4, 1)]
     if worst := next((check for check in checks if check.state != "right"), None):
         return [worst]
