@@ -71,14 +71,12 @@ _HINTS = {
     "chance": Text(
         "和猜差不多：检查学习率（太大或太小），以及 loss 用的是不是 forward 的输出",
         "as good as a guess: look at the learning rate (too large, too small), and whether the "
-        "loss "
-        "is that of forward's output",
+        "loss is that of forward's output",
     ),
     "more": Text(
         "方向对了：多训练几轮，学习率大一点或加 momentum，或加一个隐藏层",
         "it learns: train for more epochs, with a larger learning rate or momentum, or add a "
-        "hidden "
-        "layer",
+        "hidden layer",
     ),
 }
 
