@@ -44,6 +44,7 @@ weights: $(READY)
 	  $(BIN)/python benchmarks/ship.py runs/weights/$$model-[0-9] \
 	    --to weights/$$model || exit 1; \
 	done
+	$(BIN)/python benchmarks/robustness.py
 	$(MAKE) tables
 
 # The tables of weights/README.md and of both READMEs, from the cards and the measured speeds.

@@ -7,18 +7,19 @@ inputs failed, the rest is written; 4 the device is not available; 5 verificatio
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from zoo import __version__
-from zoo.errors import UsageError, VerificationError, ZooError, needs_extra
+from zoo.errors import UsageError, VerificationError, ZooError, first_line, needs_extra
 from zoo.table import print_table
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -34,23 +35,28 @@ class _Zoo(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            self._end(ctx, "interrupted", 130)
+        except KeyboardInterrupt as error:
+            self._end(ctx, "interrupted", 130, error)
         except ZooError as error:
-            self._end(ctx, str(error), error.exit_code)
+            self._end(ctx, str(error), error.exit_code, error)
         except BrokenPipeError:  # `zoo list | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
         except OSError as error:
             file = f"{error.filename}: " if error.filename else ""
-            self._end(ctx, f"{file}{error.strerror or error}", 1)
+            self._end(ctx, f"{file}{error.strerror or error}", 1, error)
 
     @staticmethod
-    def _end(ctx: Any, message: str, code: int) -> None:
+    def _end(ctx: Any, message: str, code: int, error: BaseException) -> None:
         if ctx.params.get("debug"):
             raise
-        print(f"zoo: {message}", file=sys.stderr)
-        sys.exit(code)
+        _end(message, code, error)
+
+
+def _end(message: str, code: int, error: BaseException) -> NoReturn:
+    for line in (message, *getattr(error, "__notes__", ())):
+        print(f"zoo: {line}", file=sys.stderr)
+    sys.exit(code)
 
 
 class _Sections(TyperCommand):
@@ -134,6 +140,11 @@ def main_options(
     debug: Annotated[bool, _option("Show tracebacks of errors.", "--debug")] = False,
 ) -> None:
     """Options of all commands."""
+    if debug:
+        import logging
+
+        logging.basicConfig(level=logging.WARNING)
+        logging.getLogger("zoo").setLevel(logging.DEBUG)
 
 
 @command("list")
@@ -429,13 +440,16 @@ def predict(
         list[str],
         typer.Argument(
             help="Images: files, folders, globs, .zip, .tar, .npy, .npz, IDX, .parquet; - reads "
-            "paths from stdin. Tables: .csv, .npy, .npz, .parquet. Or s3://... and the like."
+            "names from stdin. Tables: .csv, .npy, .npz, .parquet. Or s3://... and the like."
         ),
     ],
     prepare: Annotated[Literal["auto", "none"], _input("Find, scale and center digits.")] = "auto",
     invert: Annotated[
         Literal["auto", "yes", "no"], _input("Invert images; auto: digits on a light background.")
     ] = "auto",
+    first_frame: Annotated[
+        bool, _input("Take the first frame of an animation.", "--first-frame")
+    ] = False,
     keep: Annotated[
         list[str] | None,
         _output(
@@ -447,9 +461,16 @@ def predict(
         Path | None,
         _output("Write a .csv, .jsonl or .parquet file.", "-o", "--output", metavar="FILE"),
     ] = None,
+    format: Annotated[
+        Literal["table", "csv", "jsonl"], _output("Format of the rows on stdout.")
+    ] = "table",
     top: Annotated[int, _output("Number of classes to name in each row.", min=1)] = 1,
     resume: Annotated[bool, _output("Resume an interrupted job; needs -o.", "--resume")] = False,
     json: Json = False,
+    show: Annotated[
+        Path | None,
+        _output("Draw pictures, what the model sees, and answers: a .png file.", metavar="FILE"),
+    ] = None,
     engine: Annotated[
         Literal[SessionEngine, "ray"], _compute(f"{_ENGINE[:-1]}; ray: a cluster.")
     ] = "onnx",
@@ -461,41 +482,32 @@ def predict(
     fp16: Fp16 = False,
 ) -> None:
     """Predict images or tables, and write a row for each."""
-    from serve.batch import job, sinks
+    from serve.batch import job, sinks, start
     from serve.batch.run import check_keep
-    from serve.batch.run import run as run_locally
     from zoo.bundle.folder import Bundle
-    from zoo.runtime.session import Session
 
-    if output is not None and json:
-        raise UsageError("--json prints to stdout, -o writes a file: give one of them")
-    if resume and output is None:
-        raise UsageError("--resume continues a file: give the same -o as before")
+    start.check_output(output, json=json, format=format, resume=resume)
     check_keep(keep or [], inputs)
     bundle = Bundle.open(model)
+    sheet = None
+    if show is not None:
+        from serve.batch.sheet import checked
+
+        sheet = checked(show, bundle.card, inputs, resume=resume, engine=engine)
     on: dict[str, Any] = {"device": device, "graphs": cuda_graphs, "fp16": fp16}
-    run: Any
-    options: dict[str, Any] = {"top": top, "prepare": prepare, "invert": invert, "keep": keep or []}
-    if engine == "ray":
-        if resume:
-            raise UsageError("--resume is for the other engines: a Ray job outlives its workers")
-        with needs_extra("ray", "--engine ray"):
-            from serve.ray.batch import run as run_on_ray
-        run = partial(run_on_ray, bundle, address=address, **on)
-    elif address is not None:
-        raise UsageError("--address is that of a Ray cluster: give --engine ray too")
-    else:  # threads that do not spin: the cores decode images meanwhile
-        run = partial(run_locally, Session(bundle, engine=engine, spin=False, **on))
+    run = start.runner(bundle, engine, address=address, resume=resume, sheet=sheet, **on)
+    options: dict[str, Any] = {"top": top, "prepare": prepare, "invert": invert}
+    options |= {"first_frame": first_frame, "keep": keep or []}
     collected = sinks.Collect() if json else None
     if output is None:
-        tally = run(inputs, collected or sinks.Table(), **options)
+        tally = run(inputs, collected or sinks.on_stdout(format), **options)
     else:
         note = {"files": bundle.card.files, "engine": engine}
         tally = job.to_file(run, inputs, output, note, resume=resume, **options)
     if collected is not None:
         _print_json({"model": bundle.card.name, "device": tally.device, "rows": collected.rows})
     sys.stdout.flush()
-    print(tally.summary, file=sys.stderr)
+    print(tally.summary, *([sheet.save(tally.rows)] if sheet else []), sep="\n", file=sys.stderr)
     raise typer.Exit(tally.exit_code)
 
 
@@ -675,10 +687,19 @@ def demo(
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):  # one that is not UTF-8 lacks most characters
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     if "--debug" in sys.argv[2:]:  # allowed anywhere, not only before the command
         sys.argv.remove("--debug")
         sys.argv.insert(1, "--debug")
-    app(prog_name="zoo")
+    try:
+        app(prog_name="zoo")
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        name = type(error).__name__
+        _end(f"unforeseen {name}: {first_line(error)}; --debug shows where", 1, error)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import robustness
 import variants
 
 from zoo.bundle.card import ONNX, Card
@@ -25,8 +26,16 @@ RESULTS = Path(__file__).parent / "results"
 #: Commands that print the same each time, as the READMEs show.
 SHOWN = ("list", "info cnn", "evaluate cnn", "verify")
 HEADERS = {
-    "README.md": ("model", "network", "parameters", "test score", "ONNX file", "rows/s"),
-    "README.zh-CN.md": ("模型", "网络", "参数", "测试成绩", "ONNX 文件", "行/秒"),
+    "README.md": (
+        "model",
+        "network",
+        "parameters",
+        "test score",
+        "robustness",
+        "ONNX file",
+        "rows/s",
+    ),
+    "README.zh-CN.md": ("模型", "网络", "参数", "测试成绩", "稳健性", "ONNX 文件", "行/秒"),
 }
 
 
@@ -92,14 +101,15 @@ def result(name: str) -> Any:
 def table(header: tuple[str, ...], *, zh: bool) -> str:
     """Return the table of models in Markdown."""
     speeds = result("inference")["images_per_second"]
-    lines = ["| " + " | ".join(header) + " |", "|---|---|--:|--:|--:|--:|"]
+    lines = ["| " + " | ".join(header) + " |", "|---|---|--:|--:|--:|--:|--:|"]
     for name in shipped():
         bundle = Bundle.open(name)
         card = bundle.card
         size = (bundle.path / ONNX).stat().st_size
         lines.append(
             f"| `{name}` | {card.lesson if zh else card.title} | {card.parameters:,} | "
-            f"{_mean(card)} | {size / 1000:,.0f} kB | {speeds[name]['median']:,.0f} |"
+            f"{_mean(card)} | {_robustness(card)} | {size / 1000:,.0f} kB | "
+            f"{speeds[name]['median']:,.0f} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -108,6 +118,10 @@ def _mean(card: Card) -> str:
     if card.seeds is None or card.metric != "accuracy":
         return card.score
     return f"{card.score} ({100 * card.seeds.mean:.2f} ± {100 * card.seeds.std:.2f})"
+
+
+def _robustness(card: Card) -> str:
+    return f"{100 * card.robustness.accuracy:.1f} %" if card.robustness else ""
 
 
 def servers(*, zh: bool) -> str:
@@ -184,9 +198,9 @@ def weights_page() -> str:
         "`log.jsonl`, `curves.png`, `confusion.png`. `make weights` trains them again,",
         "`zoo verify` measures them again.",
         "",
-        "| model | lesson | data | parameters | test | validation | epoch | training s | parity |"
-        " ONNX kB | trained by |",
-        "|---|---|---|--:|---|---|--:|--:|--:|--:|---|",
+        "| model | lesson | data | parameters | test | robustness | validation | epoch |"
+        " training s | parity | ONNX kB | trained by |",
+        "|---|---|---|--:|---|--:|---|--:|--:|--:|--:|---|",
     ]
     for name in shipped():
         bundle = Bundle.open(name)
@@ -196,9 +210,10 @@ def weights_page() -> str:
         size = (bundle.path / ONNX).stat().st_size
         lines.append(
             f"| [{name}]({name}/card.json) | {card.lesson} | {card.dataset.name} | "
-            f"{card.parameters:,} | {test} | {validation} | {card.training.epoch} | "
-            f"{card.training.seconds:.1f} | {card.parity.max_abs_difference:.1e} | "
-            f"{size / 1000:,.0f} | `{card.training.command}` |"
+            f"{card.parameters:,} | {test} | {_robustness(card)} | {validation} | "
+            f"{card.training.epoch} | {card.training.seconds:.1f} | "
+            f"{card.parity.max_abs_difference:.1e} | {size / 1000:,.0f} | "
+            f"`{card.training.command}` |"
         )
     lines += ["", "Over several seeds:", "", *seeds()]
     card = Bundle.open("cnn").card
@@ -208,9 +223,11 @@ def weights_page() -> str:
         "*test* and *validation*: accuracy (a fraction) and mean cross-entropy, or squared error,",
         "absolute error and R2, over the whole split. *parity*: the largest absolute difference",
         "between the first output of torch and of ONNX Runtime on the CPU over the test set.",
+        "*robustness*: see below.",
         "",
         f"Trained on {card.training.hardware}; {versions}. License of the weights: {card.license}.",
         "",
+        *robustness_section(),
         "## Variants",
         "",
         "`zoo export MODEL --precision fp16|int8` makes them, `python benchmarks/variants.py` has",
@@ -220,6 +237,27 @@ def weights_page() -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def robustness_section() -> list[str]:
+    """Return the part of `weights/README.md` about digits that people draw and photograph."""
+    found = next(
+        card.robustness for name in shipped() if (card := Bundle.open(name).card).robustness
+    )
+    return [
+        "## Digits as people draw and photograph them",
+        "",
+        f"The battery of `tests/battery.py`: {found.pictures:,} pictures, the ten digits by eight",
+        "hands (strokes of a pen) and in nine free fonts, each under",
+        f"{found.conditions} conditions, all of them generated. Accuracy in percent with",
+        "`--prepare none`, which only resizes the picture, → with `--prepare auto`, the default;",
+        "`python benchmarks/robustness.py` measures both. *robustness* above and on the cards is",
+        "the mean over the conditions. No weights were trained or selected by the battery, but the",
+        "preparation was developed on it, so digits of other hands are read somewhat less well.",
+        "",
+        *robustness.table().splitlines(),
+        "",
+    ]
 
 
 def seeds() -> list[str]:

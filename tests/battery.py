@@ -197,8 +197,11 @@ def conditions(rng: np.random.Generator) -> dict[str, Callable[[np.ndarray], Ima
     }
 
 
-def pictures(every: int = 1) -> Iterator[tuple[str, int, str, Image.Image]]:
-    """Yield source, digit, condition and picture; of each source every n-th digit."""
+def pictures(every: int = 1, only: str = "") -> Iterator[tuple[str, int, str, Image.Image]]:
+    """Yield source, digit, condition and picture; of each source every n-th digit.
+
+    With `only`, the pictures of one condition alone.
+    """
     sources: list[tuple[str, Callable[[int], np.ndarray]]] = [
         *((f"hand {hand}", lambda digit, hand=hand: drawn(digit, hand)) for hand in range(8)),
         *((font, lambda digit, font=font: printed(digit, font)) for font in PRINTS),
@@ -208,4 +211,5 @@ def pictures(every: int = 1) -> Iterator[tuple[str, int, str, Image.Image]]:
             rng = np.random.default_rng(zlib.crc32(f"{name} {digit}".encode()))
             pixels = ink(digit)
             for condition, apply in conditions(rng).items():
-                yield name, digit, condition, apply(pixels)
+                if only in ("", condition):
+                    yield name, digit, condition, apply(pixels)

@@ -15,7 +15,7 @@ FLOORS = (
     ("zoo/files.py", "zoo/progress.py", "zoo/hardware.py", "zoo/spec.py", "zoo/table.py"),
     ("zoo/recipe.py",),
     ("zoo/entry.py",),
-    ("zoo/registry.py", "zoo/models/", "zoo/preparation.py"),
+    ("zoo/registry.py", "zoo/models/", "zoo/preparation.py", "zoo/arrays.py"),
     ("zoo/images.py",),
     ("zoo/datasets/",),
     ("zoo/bundle/",),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from selenium import webdriver
@@ -16,7 +19,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select, WebDriverWait
 from test_server import Server
 
+import zoo
+from zoo import images
 from zoo.datasets import mnist
+from zoo.spec import ImageSpec
 
 SHOTS = os.environ.get("ZOO_SCREENSHOTS")
 MODELS = ("cnn", "googlenet", "resnet", "rnn", "rnn_cell", "softmax")
@@ -126,6 +132,23 @@ def test_a_chosen_file_is_read_and_a_bad_one_is_said_so(
     chooser = page.find_element(By.ID, "file")
     chooser.send_keys(str(tmp_path / "7.png"))
     until(page, lambda: set(answers(page).values()) == {"7"})
+    until(page, lambda: page.find_elements(By.CSS_SELECTOR, "#files figure img"))
+    (seen,) = page.find_elements(By.CSS_SELECTOR, "#files figure img")
+    until(page, lambda: seen.get_property("naturalWidth") == 28)
+    spec = zoo.card("cnn").spec
+    assert isinstance(spec, ImageSpec)
+    file = base64.b64decode(seen.get_attribute("src").partition(",")[2])
+    with Image.open(io.BytesIO(file)) as png:
+        np.testing.assert_array_equal(png, images.decode(tmp_path / "7.png", spec)[:, :, 0])
+    assert seen.value_of_css_property("image-rendering") == "pixelated"
+    assert seen.size["width"] >= 2 * 28
+    caption = page.find_element(By.CSS_SELECTOR, "#files figcaption")
+    assert caption.text == "As the model sees it"
+    Select(page.find_element(By.ID, "language")).select_by_value("zh")
+    assert caption.text == "模型看到的样子"
+    Select(page.find_element(By.ID, "language")).select_by_value("en")
+    wide = page.execute_script("return document.documentElement.scrollWidth - innerWidth")
+    assert wide <= 0
     shoot(page, "file")
     chooser.send_keys(str(tmp_path / "bad.png"))
     problem = page.find_element(By.ID, "problem")

@@ -234,7 +234,8 @@ def test_a_row_with_text_is_a_row_with_its_error(zoo_cli: Cli, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("array", "reason"),
     [
-        (np.zeros((3, 28, 28), np.float32), "holds float32 [3, 28, 28], expected uint8"),
+        (np.zeros((3, 28, 27), np.float32), "holds float32 [3, 28, 27], expected uint8"),
+        (np.full((3, 28, 28), -0.42), "expected pixels of 0 to 255 or of 0 to 1, given -0.42 to 0"),
         (np.zeros((3, 32, 32), np.uint8), "holds uint8 [3, 32, 32], expected uint8"),
         (np.zeros(5, np.uint8), "holds uint8 [5]"),
         (np.array([{"a": 1}], dtype=object), "damaged .npy file"),
@@ -258,7 +259,7 @@ def test_arrays_of_another_shape_or_type(
         (("cnn", "t.csv"), 1, "this model takes images, not a table"),
         (("cnn", "x.png", "-o", "out.txt"), 2, "expected a name ending in .csv, .jsonl, .parquet"),
         (("cnn", "x.png", "-o", "none/out.csv"), 1, "none"),
-        (("cnn", "x.png", "-o", "out.csv", "--json"), 2, "give one of them"),
+        (("cnn", "x.png", "-o", "out.csv", "--json"), 2, "-o and --json: expected one of them"),
         (("cnn", "x.png", "--resume"), 2, "give the same -o"),
         (("cnn", "x.png", "--top", "0"), 2, "--top"),
         (("cnn", "x.png", "--invert", "maybe"), 2, "maybe"),
@@ -335,7 +336,7 @@ def test_a_damaged_xz_archive_is_an_error_and_the_rest_goes_on(
     done = zoo_cli("predict", "cnn", "a.tar.xz", digit_folder / "a" / "00.png", "--json")
     assert done.exit_code == 3
     *_, damaged, good = rows_of(done)
-    assert damaged["error"].startswith("damaged archive (")
+    assert damaged["error"].startswith("damaged archive behind byte ")
     assert good["label"] is not None
 
 

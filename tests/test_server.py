@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import gzip
 import http.client
+import io
 import json
 import re
 import signal
@@ -18,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import battery
 import msgspec
 import numpy as np
 import pytest
@@ -27,11 +30,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import zoo
-from zoo import Session
+from zoo import Session, images
 from zoo.bundle.card import parse
 from zoo.bundle.folder import Bundle, shipped
 from zoo.datasets import mnist
 from zoo.runtime.providers import cuda_missing
+from zoo.spec import ImageSpec
 
 INFER = "/v2/models/cnn/infer"
 
@@ -214,6 +218,28 @@ def test_images_in_labels_out(server: Server, tmp_path: Path, digits: mnist.Spli
     first, bad, third = json.loads(done.stdout)["predictions"]
     assert (first["name"], first["label"], third["label"]) == ("1.png", "2", "1")
     assert bad == {"name": "bad.png", "error": "not an image in a known format"}
+
+
+def test_what_the_model_sees_is_answered_on_request(server: Server) -> None:
+    picture = io.BytesIO()
+    dark = battery.conditions(np.random.default_rng(0))["phone photo"](battery.drawn(4, 0))
+    dark.save(picture, "PNG")
+    data, spec = picture.getvalue(), zoo.card("cnn").spec
+    assert isinstance(spec, ImageSpec)
+    for query, expected in (
+        ("?seen=yes", images.decode(data, spec)),
+        ("?seen=yes&prepare=none", images.decode(data, spec, prepare="none")),
+    ):
+        _, _, answer = server.request("POST", f"/v1/predict/cnn{query}", data)
+        (row,) = json.loads(answer)["predictions"]
+        head, _, encoded = row["seen"].partition(",")
+        assert head == "data:image/png;base64"
+        with Image.open(io.BytesIO(base64.b64decode(encoded))) as seen:
+            np.testing.assert_array_equal(seen, expected[:, :, 0])
+    _, _, answer = server.request("POST", "/v1/predict/cnn", data)
+    assert "seen" not in json.loads(answer)["predictions"][0]
+    status, _, answer = server.request("POST", "/v1/predict/cnn?seen=maybe", data)
+    assert (status, json.loads(answer)["error"]) == (400, "seen: expected no or yes, given 'maybe'")
 
 
 @pytest.mark.parametrize(

@@ -46,10 +46,11 @@ def test_gray_images_need_no_channel_axis(session: zoo.Session, digits: mnist.Sp
 @pytest.mark.parametrize(
     "inputs",
     [
-        np.zeros((2, 28, 28, 1), np.float32),
         np.zeros((2, 28, 28, 3), np.uint8),
-        np.zeros((2, 1, 28, 28), np.uint8),
-        np.zeros((28, 28), np.uint8),
+        np.zeros((2, 3, 28, 28), np.float32),
+        np.zeros((2, 200, 200), np.uint8),
+        np.zeros((2, 2, 1, 28, 28), np.uint8),
+        np.zeros((2, 783), np.uint8),
         np.zeros((), np.uint8),
     ],
 )

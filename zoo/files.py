@@ -1,9 +1,12 @@
-"""Files: written atomically, and identified by their SHA-256."""
+"""Files: written atomically, locked, and identified by their SHA-256."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -36,6 +39,43 @@ def write_atomic(path: Path, data: bytes | str) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Hold the lock on a lock file, if nobody else does; yields whether it is held.
+
+    The system frees it with the process, however that ends. The package filelock does the same; its
+    import would take a fifth of the time of a job with 10,000 images.
+
+    Raises:
+        OSError: the lock file cannot be written.
+    """
+    file = os.open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        held = _try_lock(file)
+        if held:  # its holder may have removed the file between the opening and the lock
+            held = path.exists() and os.path.samestat(os.fstat(file), path.stat())
+        yield held
+        if held:
+            path.unlink(missing_ok=True)
+    finally:
+        os.close(file)
+
+
+def _try_lock(file: int) -> bool:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def readable(name: str) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from zoo import preparation
+from zoo import arrays, preparation
 from zoo.errors import DataError, ZooError, first_line, needs_extra
 from zoo.spec import ImageSpec
 
@@ -49,7 +49,11 @@ _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs",
 
 
 def decode(
-    source: Path | bytes, spec: ImageSpec, prepare: Prepare = "auto", invert: Invert = "auto"
+    source: Path | bytes | Image.Image,
+    spec: ImageSpec,
+    prepare: Prepare = "auto",
+    invert: Invert = "auto",
+    first_frame: bool = False,
 ) -> NDArray[np.uint8]:
     """Decode one still image to the input of a model with this spec.
 
@@ -59,10 +63,11 @@ def decode(
     trained on such digits; see `zoo.preparation`.
 
     Args:
-        source: a file's path or its bytes.
+        source: a file's path or its bytes, or an open image.
         spec: the model's input.
         prepare: "auto", or "none" to resize the picture as it is.
         invert: "yes" for dark on light, "no" for light on dark, "auto" finds out.
+        first_frame: of an animation, take the first frame.
 
     Returns:
         uint8 [size, size, channels].
@@ -71,7 +76,7 @@ def decode(
         DataError: it is missing, empty, damaged, animated or too large, shows no digit, or is HEIC
             and the extra `heic` is not installed; the message says which.
     """
-    array = read(source, spec, prepare, invert)
+    array = read(source, spec, prepare, invert, first_frame)
     images, (error,) = fit(array[np.newaxis], spec, prepare, invert)
     if error is not None:
         raise DataError(error)
@@ -80,7 +85,11 @@ def decode(
 
 
 def read(
-    source: Path | bytes, spec: ImageSpec, prepare: Prepare = "auto", invert: Invert = "auto"
+    source: Path | bytes | Image.Image,
+    spec: ImageSpec,
+    prepare: Prepare = "auto",
+    invert: Invert = "auto",
+    first_frame: bool = False,
 ) -> NDArray[np.uint8]:
     """Decode an image as `decode` does, but for `fit`, which takes many at once.
 
@@ -92,8 +101,10 @@ def read(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own size warning; see MAX_PIXELS
+            if isinstance(source, Image.Image):
+                return _pixels(source, spec, prepare, invert, first_frame)
             with _open(source) as image:
-                return _pixels(image, spec, prepare, invert)
+                return _pixels(image, spec, prepare, invert, first_frame)
     except FileNotFoundError:
         raise DataError("no such file") from None
     except IsADirectoryError:
@@ -101,8 +112,8 @@ def read(
     except Image.DecompressionBombError:
         raise DataError(f"too large: expected at most {MAX_PIXELS:,} pixels") from None
     except UnidentifiedImageError:
-        size = len(source) if isinstance(source, bytes) else source.stat().st_size
-        raise DataError("not an image in a known format" if size else "empty file") from None
+        empty = source == b"" or (isinstance(source, Path) and not source.stat().st_size)
+        raise DataError("empty file" if empty else "not an image in a known format") from None
     except DataError:
         raise
     except ZooError as error:  # HEIC without its plugin
@@ -205,6 +216,8 @@ def fit(
             result[number] = digit[..., np.newaxis]
         except DataError as error:
             errors[number] = str(error)
+        except Exception as error:  # an odd picture must not end a job of thousands
+            errors[number] = f"{type(error).__name__}: {first_line(error)}"
     return result, errors
 
 
@@ -229,7 +242,37 @@ def scale(
         DataError: it shows no digit, for a model of digits and with `prepare`.
     """
     image = Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array)
-    return _pixels(image, spec, prepare, invert)
+    return _pixels(image, spec, prepare, invert, first_frame=True)
+
+
+def preview(source: bytes | Image.Image, side: int) -> Image.Image:
+    """Return a small copy of an image for people to look at: upright, but with no preparation.
+
+    Args:
+        source: a file's bytes, or an open image.
+        side: of the square into which it is reduced; a smaller image keeps its size.
+
+    Returns:
+        An RGB image; what is transparent is gray.
+
+    Raises:
+        DataError: too large, or pixels that are not numbers. And whatever a decoder raises.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = source if isinstance(source, Image.Image) else _open(source)
+    _check_size(image)
+    image.draft("RGB", (2 * side, 2 * side))  # a JPEG is decoded at a fraction of its size
+    image.load()
+    with contextlib.suppress(Exception):
+        image = ImageOps.exif_transpose(image)
+    image = _eight_bits(image)
+    if "A" in image.mode.upper() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "#9aa3ae"), image)
+    image = image.convert("RGB")
+    image.thumbnail((side, side))
+    return image
 
 
 def _plain_png(data: bytes, spec: ImageSpec) -> NDArray[np.uint8] | None:
@@ -269,15 +312,10 @@ def _plain_header(size: int, channels: int) -> bytes:
 
 
 def _pixels(
-    image: Image.Image, spec: ImageSpec, prepare: Prepare, invert: Invert
+    image: Image.Image, spec: ImageSpec, prepare: Prepare, invert: Invert, first_frame: bool
 ) -> NDArray[np.uint8]:
-    width, height = image.size
-    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
-        raise DataError(
-            f"{width}x{height} is too large: expected at most {MAX_PIXELS:,} pixels, and at most "
-            f"{MAX_SIDE:,} on a side"
-        )
-    if image.format in _ANIMATED and getattr(image, "is_animated", False):
+    _check_size(image)
+    if not first_frame and image.format in _ANIMATED and getattr(image, "is_animated", False):
         frames = getattr(image, "n_frames", 2)
         raise DataError(f"animated ({frames} frames), expected one still image")
     image.load()
@@ -295,6 +333,15 @@ def _pixels(
         image = _square(image, spec.size)
     array = np.asarray(image).reshape(spec.size, spec.size, spec.channels)
     return of_its_size(array, spec, prepare, invert)
+
+
+def _check_size(image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+        raise DataError(
+            f"{width}x{height} is too large: expected at most {MAX_PIXELS:,} pixels, and at most "
+            f"{MAX_SIDE:,} on a side"
+        )
 
 
 def of_its_size(
@@ -320,7 +367,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if image.mode == "F" and largest <= 1:
         full = 1.0
     elif largest > 255:
-        full = next((2.0**bits - 1 for bits in (10, 12, 14, 16) if largest < 2**bits), largest)
+        full = arrays.whole_scale(largest)
     return Image.fromarray((values * (255 / full)).clip(0, 255).astype(np.uint8))
 
 

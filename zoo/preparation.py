@@ -73,6 +73,9 @@ def are_centered(images: Gray) -> bool:
     return centered and 0.6 <= float(np.median(longer)) <= 0.8
 
 
+_NO_DIGIT = "no digit: the picture is blank, or its contrast is too low"
+
+
 def prepare(picture: Gray, size: int, ink: str = "auto") -> Gray:
     """Find the digit in a picture and bring it to the form of MNIST.
 
@@ -101,7 +104,7 @@ def prepare(picture: Gray, size: int, ink: str = "auto") -> Gray:
             if (candidate := _digit(np.minimum(contrast, distance), picture)) is not None:
                 found.append(candidate)
     if not found:
-        raise DataError("no digit: the picture is blank, or its contrast is too low")
+        raise DataError(_NO_DIGIT)
     return _center(max(found, key=lambda candidate: candidate.score).strokes, size)
 
 
@@ -303,6 +306,8 @@ def _label(mask: NDArray[np.bool_]) -> tuple[NDArray[Any], int]:
 def _center(strokes: NDArray[np.float32], size: int) -> Gray:
     """Scale strokes to MNIST's box and put their center of mass into the middle."""
     rows, columns = (np.flatnonzero(strokes.max(axis=axis) > 0.3) for axis in (1, 0))
+    if not len(rows):
+        raise DataError(_NO_DIGIT)
     strokes = strokes[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     factor = size * _BOX / max(strokes.shape)
     height, width = (max(1, round(length * factor)) for length in strokes.shape)

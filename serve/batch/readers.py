@@ -7,33 +7,49 @@ process than the one that read it.
 
 from __future__ import annotations
 
+import logging
 import os
-import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from serve.batch import remote
-from serve.batch.files import File, is_hidden
-from zoo import images
+from serve.batch import archives, remote
+from serve.batch.archives import MAX_FILE, TOO_LARGE
+from serve.batch.files import PASSED, PAUSE, File
+from zoo import arrays, images
 from zoo.datasets import csv, idx, labelled, parquet, pixels
 from zoo.errors import DataError, UsageError, first_line, listed, needs_extra
+from zoo.files import readable
 from zoo.spec import ImageSpec, Spec, TableSpec
 
 #: Rows in a block: what one run of the session takes, and the unit in which a job is resumed.
 BLOCK = 256
-#: Bytes of one image file or archive member; a larger one is an error, not a full memory.
-MAX_FILE = 64_000_000
 
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)  # the latter on Windows alone
-_Load = Callable[..., NDArray[Any]]
-#: Name, data, load, and where columns are kept (`--keep`) their texts.
-Row = tuple[str, Any, _Load] | tuple[str, Any, _Load, tuple[str | None, ...]]
+
+
+class Row(NamedTuple):
+    """One row.
+
+    Attributes:
+        name: of the file, and within it.
+        data: what `load` turns into the model's input.
+        load: None where it is no row: a file that was passed over, or a pause, as in
+            `serve.batch.files`.
+        kept: the texts of the columns that are kept (`--keep`).
+    """
+
+    name: str
+    data: Any
+    load: Callable[..., NDArray[Any]] | None
+    kept: Sequence[str | None] = ()
 
 
 def rows(files: Iterable[File], spec: Spec, keep: Sequence[str] = ()) -> Iterator[Row]:
@@ -44,22 +60,61 @@ def rows(files: Iterable[File], spec: Spec, keep: Sequence[str] = ()) -> Iterato
     """
     image = isinstance(spec, ImageSpec)
     for path, kind in files:
-        if keep and kind not in ("csv", "parquet") and not kind.startswith("error: "):
+        if (
+            keep
+            and kind not in ("csv", "parquet", PASSED, PAUSE)
+            and not kind.startswith("error: ")
+        ):
             raise UsageError(f"--keep: expected .csv or .parquet files, {path} has no columns")
         try:
             if kind == "image" and image:
-                yield path, path, _image
+                yield Row(path, path, _image)
+            elif kind in (PASSED, PAUSE):
+                yield Row(path, kind, None)
             elif kind.startswith("error: "):
                 raise DataError(kind.removeprefix("error: "))
             else:
-                yield from _many(path, kind, spec, keep)
+                empty = True
+                for row in _many(path, kind, spec, keep):
+                    empty = False
+                    yield row
+                if empty:
+                    raise DataError("holds no rows")
         except DataError as error:
-            yield path, str(error).removeprefix(f"{path}: "), _decode
+            yield Row(path, str(error).removeprefix(f"{path}: "), _decode)
+        except Exception as error:  # one odd file must not end a job of thousands
+            yield Row(path, unforeseen(path, error), _decode)
+
+
+def unforeseen(name: str, error: Exception) -> str:
+    """Return the text of an error that no reader expects; `--debug` shows where it was raised."""
+    logging.getLogger("zoo").debug("%s", readable(name), exc_info=error)
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _image(path: str, spec: ImageSpec, **how: Any) -> NDArray[np.uint8]:
     data = remote.read(path, MAX_FILE) if remote.is_url(path) else _file(path)
     return images.read(data, spec, **how)
+
+
+def preview(row: Row, side: int) -> Image.Image | None:
+    """Return a row's picture, as it is, for people to look at; None if it cannot be shown.
+
+    Args:
+        row: from `rows`, of a model that takes images.
+        side: of the square into which it is reduced.
+    """
+    data, load = row.data, row.load
+    try:
+        if isinstance(data, np.ndarray):
+            white = load.keywords["white"] if isinstance(load, partial) else 255.0
+            shown = np.squeeze(arrays.eight_bits(data, white))
+            return images.preview(Image.fromarray(shown), side)
+        if load is _image:
+            data = remote.read(data, MAX_FILE) if remote.is_url(data) else _file(data)
+        return images.preview(data, side) if isinstance(data, bytes) else None
+    except Exception:  # the row has its error, from where it is decoded for the model
+        return None
 
 
 def _many(path: str, kind: str, spec: Spec, keep: Sequence[str]) -> Iterator[Row]:
@@ -72,20 +127,26 @@ def _many(path: str, kind: str, spec: Spec, keep: Sequence[str]) -> Iterator[Row
     if kind == "parquet":
         yield from _parquet(path, spec, keep)
     elif kind in ("npy", "npz", "idx"):
-        name, array = _array(path, kind, spec)
+        name, array, white = _array(path, kind, spec)
+        load = partial(_finite, white=white)
         for number, row in enumerate(array):
-            yield f"{name}[{number}]", row, _finite
+            yield Row(f"{name}[{number}]", row, load)
     elif isinstance(spec, TableSpec):
         if kind != "csv":
             raise DataError("this model takes a table: expected .csv, .npy, .npz or .parquet")
         for number, line in enumerate(csv.lines(Path(path), spec.columns, keep)):
             name, error = f"{path}[{number}]", line.error and f"line {line.number}: {line.error}"
-            yield name, error or line.texts, _numbers, line.kept
+            yield Row(name, error or line.texts, _numbers, line.kept)
     elif kind == "csv":
         yield from _pixels(path, keep)
     elif kind in ("zip", "tar"):
-        for name, data in _members(path, kind):
-            yield f"{path}/{name}", data, _decode
+        empty = True
+        for name, data in archives.members(path, kind):
+            empty = empty and data is None
+            row = f"{path}/{name}"
+            yield Row(row, PASSED, None) if data is None else Row(row, data, _decode)
+        if empty:
+            raise DataError("an archive without images")
     else:
         raise DataError("this model takes images, not a table")
 
@@ -100,13 +161,10 @@ def _file(path: str) -> bytes:
         raise DataError(f"cannot be read ({error.strerror})") from None
     try:
         data = os.read(file, 65_536)
-        if len(data) == 65_536:
-            parts = [data]
-            while part := os.read(file, 1 << 20):
-                parts.append(part)
-                if len(parts) > MAX_FILE >> 20:
-                    raise DataError(f"too large: expected at most {MAX_FILE:,} bytes")
-            data = b"".join(parts)
+        while part := os.read(file, 1 << 20):  # a pipe gives less than was asked for
+            data += part
+            if len(data) > MAX_FILE:
+                raise DataError(TOO_LARGE)
     except IsADirectoryError:
         raise DataError("is a folder, expected an image file") from None
     except OSError as error:
@@ -123,58 +181,22 @@ def _decode(data: bytes | str, spec: ImageSpec, **how: Any) -> NDArray[np.uint8]
     return images.read(data, spec, **how)
 
 
-def _members(path: str, kind: str) -> Iterator[tuple[str, bytes | str]]:
-    """Yield the images of an archive, in its own order, nothing unpacked to disk."""
-    too_large = f"too large: expected at most {MAX_FILE:,} bytes"
-    empty = True
-    try:
-        if kind == "zip":
-            with zipfile.ZipFile(path) as archive:
-                for member in archive.infolist():
-                    if _is_image(member.filename):
-                        empty = False
-                        try:
-                            large = member.file_size > MAX_FILE
-                            yield member.filename, too_large if large else archive.read(member)
-                        except Exception as error:  # its compression's own: LZMA, bzip2, ...
-                            yield member.filename, f"damaged in the archive ({first_line(error)})"
-        else:
-            with tarfile.open(path) as tar:
-                for entry in tar:
-                    if entry.isfile() and _is_image(entry.name):
-                        empty = False
-                        file = tar.extractfile(entry)
-                        assert file is not None
-                        yield entry.name, too_large if entry.size > MAX_FILE else file.read()
-    except DataError:
-        raise
-    except Exception as error:  # its compression's own, too
-        raise DataError(f"damaged archive ({first_line(error)})") from None
-    if empty:
-        raise DataError("an archive without images")
-
-
-def _is_image(name: str) -> bool:
-    """Say whether a member of an archive is an image, by its name."""
-    suffix = os.path.splitext(name)[1].lower()
-    return suffix in images.SUFFIXES and not is_hidden(name.removeprefix("./"))
-
-
-def _array(path: str, kind: str, spec: Spec) -> tuple[str, NDArray[Any]]:
+def _array(path: str, kind: str, spec: Spec) -> tuple[str, NDArray[Any], float]:
     """Open a file of arrays; an .npy file is mapped into memory, not read. Return its name too.
 
-    Of the arrays of an .npz file, those of images or features are taken; the name says which.
+    Of the arrays of an .npz file, those of images or features are taken; the name says which. The
+    last value is what is white, as of `_fitting`.
     """
     if kind == "idx":
-        return path, _fitting(idx.pictures(Path(path)), spec)
+        return path, *_fitting(idx.pictures(Path(path)), spec)
     try:
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
         if kind == "npy":
-            return path, _fitting(loaded, spec)
+            return path, *_fitting(loaded, spec)
         with loaded:
             name = _inputs(loaded.files)
-            array = _fitting(loaded[name], spec)
-            return path if len(loaded.files) == 1 else f"{path}/{name}", array
+            array, white = _fitting(loaded[name], spec)
+            return path if len(loaded.files) == 1 else f"{path}/{name}", array, white
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"damaged .{kind} file ({error})") from None
 
@@ -189,30 +211,30 @@ def _inputs(names: Sequence[str]) -> str:
     raise DataError(f"expected one array of inputs in the .npz file, found {listed(names)}")
 
 
-def _fitting(array: NDArray[Any], spec: Spec) -> NDArray[Any]:
-    """Check an array of rows; it may also be one image, and gray images may lack the channels."""
+def _fitting(array: NDArray[Any], spec: Spec) -> tuple[NDArray[Any], float]:
+    """Check an array and return its rows, as a view, and what is white in images."""
     holds = f"holds {array.dtype} {list(array.shape)}"
     row = spec.tensor.row
     expected = f"expected {spec.tensor.dtype} [n, {', '.join(map(str, row))}]"
     if isinstance(spec, TableSpec):
-        if array.dtype.kind != "f" or array.shape[1:] != row:
+        rows = array[np.newaxis] if array.shape == row else array
+        if array.dtype.kind not in "biuf" or rows.shape[1:] != row:
             raise DataError(f"{holds}, {expected}")
-        return array
-    if spec.channels == 1 and array.shape[-2:] == row[:2]:
-        array = array[..., np.newaxis]
-    if array.shape == row:
-        array = array[np.newaxis]
-    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1:] != row:
+        return rows, 1.0
+    images = arrays.shaped(array, spec)
+    if images is None or array.dtype.kind not in "biuf":
         raise DataError(f"{holds}, {expected}")
-    return array
+    return images, arrays.white(images)
 
 
-def _finite(row: NDArray[Any], spec: Spec, **how: Any) -> NDArray[Any]:
+def _finite(
+    row: NDArray[Any], spec: Spec, *, white: float, prepare: Any, invert: Any, first_frame: bool
+) -> NDArray[Any]:
     """Return the row in the model's dtype, which its array was checked to fit."""
-    if isinstance(spec, TableSpec):
-        csv.check_range(row, spec.columns)
-    row = np.asarray(row, spec.tensor.dtype)
-    return images.of_its_size(row, spec, **how) if isinstance(spec, ImageSpec) else row
+    if isinstance(spec, ImageSpec):
+        return images.of_its_size(arrays.eight_bits(row, white), spec, prepare, invert)
+    csv.check_range(row, spec.columns)
+    return np.asarray(row, np.float32)
 
 
 def _numbers(texts: list[str] | str, spec: TableSpec, **how: Any) -> NDArray[np.float32]:
@@ -228,16 +250,18 @@ def _pixels(path: str, keep: Sequence[str]) -> Iterator[Row]:
         raise DataError("this model takes images, not a table: expected columns of pixels")
     for number, picture in enumerate(pixels.read(Path(path), keep)):
         error = picture.error and f"line {picture.line}: {picture.error}"
-        yield f"{path}[{number}]", error or picture.image, _of_any_size, picture.kept
+        yield Row(f"{path}[{number}]", error or picture.image, _of_any_size, picture.kept)
 
 
-def _of_any_size(image: NDArray[np.uint8] | str, spec: ImageSpec, **how: Any) -> NDArray[np.uint8]:
+def _of_any_size(
+    image: NDArray[np.uint8] | str, spec: ImageSpec, *, prepare: Any, invert: Any, first_frame: bool
+) -> NDArray[np.uint8]:
     """Bring uint8 [height, width, channels] to the model's size; a text is why there is none."""
     if isinstance(image, str):
         raise DataError(image)
     if image.shape == spec.tensor.row:
-        return images.of_its_size(image, spec, **how)
-    return images.scale(image, spec, **how)
+        return images.of_its_size(image, spec, prepare, invert)
+    return images.scale(image, spec, prepare, invert)
 
 
 def _parquet(path: str, spec: Spec, keep: Sequence[str]) -> Iterator[Row]:
@@ -264,10 +288,10 @@ def _parquet(path: str, spec: Spec, keep: Sequence[str]) -> Iterator[Row]:
                 kept = tuple(None if row[key] is None else str(row[key]) for key in keep)
                 if isinstance(spec, TableSpec):
                     texts = ["" if cell is None else str(cell) for cell in cells]
-                    yield name, texts, _numbers, kept
+                    yield Row(name, texts, _numbers, kept)
                 else:
                     data = cells[0]["bytes"] if isinstance(cells[0], dict) else cells[0]
                     empty = "no image: the cell is empty"
-                    yield name, data if isinstance(data, bytes) else empty, _decode, kept
+                    yield Row(name, data if isinstance(data, bytes) else empty, _decode, kept)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"damaged Parquet file ({first_line(error)})") from None

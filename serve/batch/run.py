@@ -7,25 +7,44 @@ import queue
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from serve.batch import files, sources
-from serve.batch.readers import BLOCK
 from serve.batch.sinks import Columns, Sink
 from zoo.datasets import csv
 from zoo.errors import UsageError, unknown
 from zoo.progress import Bar
 from zoo.runtime.session import Session
 
+if TYPE_CHECKING:
+    from serve.batch.sheet import Sheet
+
 #: Blocks that may wait between reading and running: the bound on memory.
 _AHEAD = 4
 #: Names of columns that answers have.
 _ANSWER = re.compile(r"source|error|prediction|(label|probability)(_\d+)?")
+
+
+class Written(NamedTuple):
+    """What an earlier attempt has written: the first rows of the job.
+
+    Attributes:
+        rows: how many.
+        failed: how many of them with an error.
+        first_error: as of `Tally`.
+        names: of each row, in order.
+    """
+
+    rows: int = 0
+    failed: int = 0
+    first_error: str = ""
+    names: Iterable[str] = ()
 
 
 @dataclass
@@ -34,10 +53,12 @@ class Tally:
 
     Attributes:
         device: that the model ran on.
-        rows: written, those with an error too.
+        rows: written, those with an error too, and those of an earlier attempt.
         failed: rows with an error.
         first_error: the name and the error of the first of them; "" if there is none.
         seconds: from the first block to the last.
+        passed: how many files of folders and archives were passed over, by their suffix.
+        earlier: rows of an earlier attempt.
     """
 
     device: str
@@ -45,16 +66,24 @@ class Tally:
     failed: int = 0
     first_error: str = ""
     seconds: float = 0.0
+    passed: Counter[str] = field(default_factory=Counter)
+    earlier: int = 0
 
     @property
     def summary(self) -> str:
-        """The job in a line; in another one, how many inputs failed and the first of them."""
-        speed = self.rows / self.seconds if self.seconds else 0
-        line = f"{self.rows:,} rows on {self.device}, {speed:,.0f} rows/s"
-        if not self.failed:
-            return line
-        failed = f"zoo: {self.failed:,} of {self.rows:,} inputs failed"
-        return f"{line}\n{failed}, first {self.first_error}"
+        """The job in a line; in others, what was passed over and what failed."""
+        speed = (self.rows - self.earlier) / self.seconds if self.seconds else 0
+        before = f" ({self.earlier:,} of them written before)" if self.earlier else ""
+        lines = [f"{self.rows:,} rows{before} on {self.device}, {speed:,.0f} rows/s"]
+        if self.passed:
+            kinds = (f"{n:,} {kind or 'without a suffix'}" for kind, n in self.passed.most_common())
+            total = self.passed.total()
+            files = "file" if total == 1 else "files"
+            lines.append(f"zoo: {total:,} {files} passed over: {', '.join(kinds)}")
+        if self.failed:
+            failed = f"zoo: {self.failed:,} of {self.rows:,} inputs failed"
+            lines.append(f"{failed}, first {self.first_error}")
+        return "\n".join(lines)
 
     @property
     def exit_code(self) -> int:
@@ -64,14 +93,18 @@ class Tally:
         return 3 if self.failed < self.rows else 1
 
 
+_NOTHING = Written()
+
+
 def run(
     session: Session,
     inputs: Sequence[str],
     sink: Sink,
     *,
     top: int = 1,
-    skip: int = 0,
+    written: Written = _NOTHING,
     keep: Sequence[str] = (),
+    sheet: Sheet | None = None,
     **how: Any,
 ) -> Tally:
     """Predict every input in order and write a row for each; a bad input is a row with its error.
@@ -84,26 +117,46 @@ def run(
         inputs: files, folders, globs and so on; see `serve.batch.sources.read`.
         sink: takes the rows.
         top: how many classes a row names.
-        skip: blocks that an earlier attempt has written.
+        written: by an earlier attempt.
         keep: columns of the tables that are written too, as text.
-        how: `prepare` and `invert` of `zoo.images.decode`.
+        sheet: keeps the first rows, to be drawn.
+        how: `prepare`, `invert` and `first_frame` of `zoo.images.decode`.
+
+    Raises:
+        UsageError: the first inputs are not those that are written.
     """
-    bar = Bar(f"predict {session.card.name}", None, start=skip * BLOCK)
+    bar = Bar(f"predict {session.card.name}", None, start=written.rows)
     if bar.shown:
         bar.set_total(files.count(inputs))
-    blocks = _ahead(sources.read(inputs, session.card.spec, skip, keep, **how))
-    answers = (predict(session, block, top, keep) for block in blocks)
-    return write(answers, sink, bar, session.device)
+    watch = None if sheet is None else sheet.look
+    blocks = _ahead(sources.read(inputs, session.card.spec, written.names, keep, watch, **how))
+
+    def answers() -> Iterator[tuple[Columns, Counter[str]]]:
+        for block in blocks:
+            columns = predict(session, block, top, keep)
+            if sheet is not None:
+                sheet.answer(block, columns)
+            yield columns, block.passed
+
+    return write(answers(), sink, bar, session.device, written)
 
 
-def write(blocks: Iterable[Columns], sink: Sink, bar: Bar, device: str) -> Tally:
-    """Write rows, a block at a time, and count them."""
-    tally = Tally(device)
+def write(
+    answers: Iterable[tuple[Columns, Counter[str]]],
+    sink: Sink,
+    bar: Bar,
+    device: str,
+    written: Written = _NOTHING,
+) -> Tally:
+    """Write rows, a block at a time, and count them and what was passed over."""
+    tally = Tally(device, *written[:3], earlier=written.rows)
     began = time.perf_counter()
     with bar:
-        for columns in blocks:
-            sink.write(columns)
+        for columns, passed in answers:
+            tally.passed += passed
             rows = len(columns["source"])
+            if rows:
+                sink.write(columns)
             bad = rows - columns["error"].count(None)
             if bad and not tally.failed:
                 failures = zip(columns["source"], columns["error"], strict=True)
@@ -112,7 +165,7 @@ def write(blocks: Iterable[Columns], sink: Sink, bar: Bar, device: str) -> Tally
             tally.rows += rows
             tally.failed += bad
             tally.seconds = time.perf_counter() - began
-            bar.advance(rows, f"{tally.rows / tally.seconds:,.0f} rows/s")
+            bar.advance(rows, f"{(tally.rows - tally.earlier) / tally.seconds:,.0f} rows/s")
     return tally
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import sys
 from collections.abc import Iterator
 from typing import IO, Any, Protocol
 
@@ -128,3 +129,10 @@ def writer(file: IO[bytes], suffix: str, fresh: bool) -> Sink:
     if suffix == ".jsonl":
         return _Jsonl(file)
     return _Csv(file, fresh) if suffix == ".csv" else _Arrow(file, fresh)
+
+
+def on_stdout(format: str) -> Sink:
+    """Return the sink for stdout: "table", "csv" or "jsonl"; the latter two in UTF-8."""
+    if format == "table":
+        return Table()
+    return writer(sys.stdout.buffer, f".{format}", fresh=True)

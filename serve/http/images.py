@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
@@ -22,6 +25,8 @@ from zoo import images
 from zoo.errors import DataError
 from zoo.spec import ImageSpec
 
+#: The query parameters and their values, the default first.
+_QUERY = {"prepare": ("auto", "none"), "invert": ("auto", "yes", "no"), "seen": ("no", "yes")}
 _CURL = "application/x-www-form-urlencoded"  # what `curl --data-binary @digit.png` sends
 
 
@@ -32,12 +37,8 @@ async def predict(models: Models, request: Request) -> Response:
     if not isinstance(spec, ImageSpec):
         where = f"/v2/models/{card.name}/infer"
         raise HttpError(400, f"{card.name} takes features, not images: use {where}")
-    how = {}
-    for name, values in (("prepare", ("auto", "none")), ("invert", ("auto", "yes", "no"))):
-        how[name] = request.query_params.get(name, "auto")
-        if how[name] not in values:
-            expected = " or ".join((", ".join(values[:-1]), values[-1]))
-            raise HttpError(400, f"{name}: expected {expected}, given {how[name]!r}")
+    how = _options(request)
+    with_seen = how.pop("seen") == "yes"
     files = await _files(request, models.options)
     if models.draining:
         raise stopping()
@@ -63,10 +64,30 @@ async def predict(models: Models, request: Request) -> Response:
                 "probabilities": probabilities,
             }
         )
+        if with_seen:
+            predictions[-1]["seen"] = _data_uri(array)
     document: dict[str, Any] = {"model": card.name, "predictions": predictions}
     if not good:
         document["error"] = predictions[0]["error"]
     return json(document, 200 if good else 400)
+
+
+def _options(request: Request) -> dict[str, str]:
+    """Return the query parameters of `_QUERY`, each with one of its values."""
+    options = {}
+    for name, values in _QUERY.items():
+        options[name] = request.query_params.get(name, values[0])
+        if options[name] not in values:
+            expected = " or ".join((", ".join(values[:-1]), values[-1]))
+            raise HttpError(400, f"{name}: expected {expected}, given {options[name]!r}")
+    return options
+
+
+def _data_uri(array: NDArray[np.uint8]) -> str:
+    """Return an image, uint8 [height, width, 1 or 3], as a PNG file in a data URI."""
+    file = io.BytesIO()
+    Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array).save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 async def _files(request: Request, options: Options) -> list[tuple[str, bytes]]:

@@ -52,6 +52,7 @@ def run(
     keep: Sequence[str] = (),
     prepare: Prepare = "auto",
     invert: Invert = "auto",
+    first_frame: bool = False,
     **settings: Any,
 ) -> Tally:
     """Predict every input and write a row for each, in order: the same rows as `serve.batch.run`.
@@ -66,6 +67,7 @@ def run(
         keep: columns of the tables that are written too, as text.
         prepare: see `zoo.images.decode`, as for `invert`.
         invert: see there.
+        first_frame: see there.
         settings: other keyword arguments of `zoo.Session`.
 
     Raises:
@@ -83,7 +85,7 @@ def run(
         gpus = 1 if device in ("cuda", "tensorrt") else 0
         if gpus > cluster_gpus:
             raise DeviceError(f"device {device!r} is not available: the cluster has no GPU")
-        how: dict[str, Any] = {"prepare": prepare, "invert": invert}
+        how: dict[str, Any] = {"prepare": prepare, "invert": invert, "first_frame": first_frame}
         settings |= {"device": device, "threads": 1, "spin": False}
         if not units:
             return write([], sink, bar, device)
@@ -102,8 +104,8 @@ def run(
                 num_gpus=gpus,
             )
         )
-        blocks = (pickle.loads(row["columns"]) for row in rows.iter_rows())
-        return write(blocks, sink, bar, device)
+        answers = (pickle.loads(row["columns"]) for row in rows.iter_rows())
+        return write(answers, sink, bar, device)
 
 
 def _units(paths: Iterator[files.File]) -> Iterator[list[files.File]]:
@@ -146,8 +148,10 @@ class _Predict:
 
     def __call__(self, batch: _Batch) -> _Batch:
         blocks = (sources.Block(*pickle.loads(data)) for data in batch["block"])
-        answers = (predict(self._session, block, self._top, self._keep) for block in blocks)
-        return {"columns": [pickle.dumps(columns) for columns in answers]}
+        answers = (
+            (predict(self._session, block, self._top, self._keep), block.passed) for block in blocks
+        )
+        return {"columns": [pickle.dumps(answer) for answer in answers]}
 
 
 @contextmanager

@@ -70,6 +70,19 @@ class Seeds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     why: str
 
 
+class Robustness(Struct, frozen=True, forbid_unknown_fields=True):
+    """Digits as people draw and photograph them, by hands and prints under many conditions.
+
+    `accuracy` is the mean over the conditions; `plain` the same with `--prepare none`;
+    `benchmarks/robustness.py` measures both.
+    """
+
+    accuracy: float
+    plain: float
+    pictures: int
+    conditions: int
+
+
 class Card(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """`card.json`. Metrics are fractions (0 to 1) or in the target's own units.
 
@@ -99,6 +112,7 @@ class Card(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     license: str
     limits: str
     seeds: Seeds | None = None
+    robustness: Robustness | None = None
 
     @property
     def metric(self) -> str:

@@ -81,6 +81,13 @@ class Bundle:
             for name, value in msgspec.structs.asdict(card.recipe).items()
             if value not in (0, "", "random") and name not in unused
         }
+        robustness = {}
+        if drawn := card.robustness:
+            robustness["robustness"] = (
+                f"{100 * drawn.accuracy:.1f} % of {drawn.pictures:,} digits drawn, printed and "
+                f"photographed under {drawn.conditions} conditions; {100 * drawn.plain:.1f} % "
+                f"with --prepare none"
+            )
         threads = f"{training.threads} thread{'s' if training.threads > 1 else ''}"
         lines = {
             "model": f"{card.name}: {card.title} · {card.lesson}",
@@ -90,6 +97,7 @@ class Bundle:
             "outputs": ", ".join(map(str, card.outputs)),
             "labels": ", ".join(card.labels) or "none (regression)",
             "test": f"{text(card.test)} on {data.test:,} rows",
+            **robustness,
             "validation": f"{text(card.validation)} (epoch {training.epoch} was kept)",
             "parity": f"largest difference {parity.max_abs_difference:.1e}, same top-1 on "
             f"{parity.same_top1:,} of {parity.samples:,}",

@@ -64,6 +64,7 @@ def readme(card: Card, repo: str) -> str:
         labels=f"\nClasses, in order: {', '.join(card.labels)}.\n" if card.labels else "",
         test_rows=f"{card.dataset.test:,}",
         figures="\n".join(f"| {name} | {value:.6g} |" for name, value in card.test.items()),
+        robustness=_robustness(card),
         source=card.dataset.source,
         data_license=card.dataset.license,
         train_rows=f"{card.dataset.train:,}",
@@ -72,4 +73,14 @@ def readme(card: Card, repo: str) -> str:
         seconds=f"{card.training.seconds:.0f}",
         hardware=card.training.hardware,
         limits=card.limits,
+    )
+
+
+def _robustness(card: Card) -> str:
+    """Return a paragraph about digits as people draw and photograph them, or nothing."""
+    if (found := card.robustness) is None:
+        return ""
+    return (
+        f"\nOn {found.pictures:,} digits drawn, printed and photographed under {found.conditions} "
+        f"conditions: accuracy {found.accuracy:.4f}, without preparation {found.plain:.4f}.\n"
     )

@@ -2,6 +2,7 @@
 
 session = Session("cnn", device="auto")
 session.predict(images)                 # uint8 [batch, 28, 28, 1], any batch size
+session.predict_images(["a.png", "b.jpg"])
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo import arrays
 from zoo.bundle.card import ONNX
 from zoo.bundle.folder import Bundle
 from zoo.errors import DataError, UsageError, unknown
+from zoo.images import Invert, Prepare
+from zoo.runtime import inputs as given
 from zoo.runtime.cuda import Runner
 from zoo.runtime.openvino import compile_graph
 from zoo.runtime.providers import DEVICES, Run, open_session, session_options
@@ -154,22 +158,76 @@ class Session:
             times.append(time.perf_counter() - began)
         return min(times)
 
-    def predict(self, inputs: NDArray[Any]) -> Prediction:
+    def predict(self, inputs: Any) -> Prediction:
         """Predict any number of rows.
 
         Args:
             inputs: uint8 [batch, height, width, channels] images or float32 [batch, columns]
-                features, as the card says; a gray image may leave the channels out.
+                features, as the card says, which go to the model as they are; a gray image may
+                leave the channels out. Anything else as `predict_images` or `predict_table` takes
+                it: paths, bytes, PIL images and arrays of other forms; data frames and dicts.
 
         Raises:
-            DataError: see `run`.
+            DataError: see `run`, `predict_images` and `predict_table`.
         """
-        spec = self.card.spec
-        if isinstance(spec, ImageSpec) and spec.channels == 1 and inputs.ndim == 3:
-            inputs = inputs[..., np.newaxis]
-        outputs = self.run(inputs)
+        spec, own = self.card.spec, self._input
+        if isinstance(inputs, np.ndarray) and inputs.dtype == own.dtype:
+            image = isinstance(spec, ImageSpec)
+            if image and own.row[2] == 1 and inputs.shape[1:] == own.row[:2]:
+                inputs = inputs[..., np.newaxis]
+            # a drawing of 0 and 1 is no image of 0 to 255; the first row tells most of them apart
+            if inputs.shape[1:] == own.row and not (
+                image and not inputs[:1].tobytes().strip(b"\0\1") and arrays.white(inputs) == 1
+            ):
+                return self._predict(inputs)
+        if isinstance(spec, ImageSpec):
+            return self.predict_images(inputs)
+        return self.predict_table(inputs)
+
+    def predict_images(
+        self, images: Any, *, prepare: Prepare = "auto", invert: Invert = "auto"
+    ) -> Prediction:
+        """Predict images, each prepared as `zoo predict` does; see `zoo.images.decode`.
+
+        Args:
+            images: a path (str or Path), the bytes of a file, a PIL image, or a list of these and
+                of arrays [height, width] or [height, width, channels] of any size. Or an array of
+                images of the model's size: [batch, height, width, channels] or
+                [batch, channels, height, width], for gray ones also [batch, height, width] or
+                [batch, height * width]; one image also without the batch. Its numbers are 0 to
+                255, 0 to 1 in floats, 0 and 1, or 10 to 16 bits.
+            prepare: "auto" finds, scales and centers digits; "none" only resizes.
+            invert: "yes" for dark on light, "no" for light on dark, "auto" finds out.
+
+        Raises:
+            DataError: an image that cannot be read, and its number or path; an array of another
+                shape or range; or the model takes a table.
+        """
+        if not isinstance(self.card.spec, ImageSpec):
+            raise DataError(f"{self.card.name} takes a table, not images: use predict_table")
+        return self._predict(given.pictures(images, self.card.spec, prepare, invert))
+
+    def predict_table(self, table: Any) -> Prediction:
+        """Predict the rows of a table; columns are matched by name, and others ignored.
+
+        Args:
+            table: a data frame of pandas or polars, a table of PyArrow, a list of dicts (rows), a
+                dict of columns or of the numbers of one row, or the path of a CSV file. Or without
+                names, in the order of the card: an array of numbers [batch, columns], a list of
+                such rows, or one row.
+
+        Raises:
+            DataError: missing columns, all of them named; a value that is not a finite number,
+                and its row, counted from 0, and column; or the model takes images.
+        """
+        if isinstance(self.card.spec, ImageSpec):
+            raise DataError(f"{self.card.name} takes images, not a table: use predict_images")
+        return self._predict(given.table(table, self.card.spec))
+
+    def _predict(self, rows: NDArray[Any]) -> Prediction:
+        outputs = self.run(rows)
         if self.card.task == "regression":
-            no_classes = np.empty((len(inputs), 0), np.float32)
+            no_classes = np.empty((len(rows), 0), np.float32)
             return Prediction([], no_classes, np.empty(0, np.int64), outputs[0][:, 0])
         indices = outputs[1].argmax(axis=1).astype(np.int64)
         labels = self._labels[indices].tolist()

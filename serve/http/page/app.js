@@ -6,7 +6,7 @@ const TEXT = {
     language: "Language", draw: "Draw a digit", hint: "Draw here", results: "Predictions of the models",
     pad: "Drawing area, for mouse, pen or finger; the sample digits below need only a keyboard",
     seen: "What the models see", clear: "Clear", samples: "Sample digits", sample: "Sample digit",
-    drop: "Choose, drop or paste pictures", models: "Models", docs: "API documentation",
+    drop: "Choose, drop or paste pictures", seenPicture: "As the model sees it", models: "Models", docs: "API documentation",
     metrics: "Metrics", waiting: "Draw a digit, or press a sample digit.",
     drawOther: "Draw or choose a picture", waitingOther: "Draw, or choose a picture.",
     agree: (label, n, all, name, sure) =>
@@ -25,7 +25,7 @@ const TEXT = {
     language: "语言", draw: "写一个数字", hint: "在这里书写", results: "模型的识别结果",
     pad: "书写区域，可用鼠标、笔或手指；只用键盘时请按下方的示例数字",
     seen: "模型所见", clear: "清除", samples: "示例数字", sample: "示例数字",
-    drop: "选择、拖入或粘贴图片", models: "模型", docs: "接口文档",
+    drop: "选择、拖入或粘贴图片", seenPicture: "模型看到的样子", models: "模型", docs: "接口文档",
     metrics: "运行指标", waiting: "写一个数字，或按一个示例数字。",
     drawOther: "画一幅图或选择图片", waitingOther: "画一幅图，或选择图片。",
     agree: (label, n, all, name, sure) =>
@@ -140,7 +140,7 @@ function paint() {
   $("hint").hidden = strokes.length > 0;
   pad.clearRect(0, 0, 640, 640);
   draw(pad, 48, ([x, y]) => [640 * x, 640 * y]);
-  if (!strokes.length) seen.clearRect(0, 0, 28, 28);
+  if (!strokes.length) seen.clearRect(0, 0, seen.canvas.width, seen.canvas.height);
   else timer ||= setTimeout(read, 40);
 }
 
@@ -150,6 +150,7 @@ async function read() {
   if (!strokes.length) return;
   const digit = mnist();
   const image = digit.flatMap((value) => [244, 246, 248, value]);
+  seen.canvas.width = seen.canvas.height = 28; // a chosen picture may have had another size
   seen.putImageData(new ImageData(new Uint8ClampedArray(image), 28), 0, 0);
   for (const model of readers) {
     const [, size, , channels] = model.input.shape;
@@ -176,7 +177,7 @@ function fresh(drawn) {
   round += 1;
   strokes = drawn;
   for (const model of readers) {
-    Object.assign(model, { next: null, result: null, problem: "" });
+    Object.assign(model, { next: null, result: null, problem: "", seen: "" });
     show(model);
   }
   for (const button of $("files").querySelectorAll("button")) {
@@ -212,13 +213,14 @@ async function infer(model, data) {
 }
 
 async function predict(model, file) {
-  const answer = await call(`v1/predict/${model.name}`, {
+  const answer = await call(`v1/predict/${model.name}?seen=yes`, {
     method: "POST",
     headers: { "Content-Type": file.type || "application/octet-stream" },
     body: file,
   });
-  const { error, probabilities } = answer.predictions[0];
+  const { error, probabilities, seen: picture } = answer.predictions[0];
   if (error) throw new Error(t("refused")(error));
+  model.seen = picture;
   return model.labels.map((label) => probabilities[label]);
 }
 
@@ -253,12 +255,13 @@ function load() {
 
 async function take(files) {
   if (!files.length) return;
-  for (const image of $("files").querySelectorAll("img")) URL.revokeObjectURL(image.src);
+  for (const image of $("files").querySelectorAll("img[src^=blob]")) URL.revokeObjectURL(image.src);
   const buttons = [...files].map((file) => {
     const image = make("img", { src: URL.createObjectURL(file), alt: "" });
     image.onerror = () => image.remove();
     const button = make("button", { type: "button", "aria-pressed": false },
-      image, make("span", {}, file.name || t("picture")), make("b"));
+      make("span", { class: "pair" }, image),
+      make("span", {}, file.name || t("picture")), make("b"));
     button.onclick = () => readFile(file, button);
     return button;
   });
@@ -276,9 +279,28 @@ async function readFile(file, button) {
   await Promise.all(readers.map((model) =>
     ask(model, () => predict(model, file).catch(named), mine)));
   if (mine !== round) return false;
+  showSeen(button, mine);
   button.querySelector("b").textContent = majority()?.label ?? "–";
   button.title = readers.find((model) => model.problem)?.problem ?? "";
   return true;
+}
+
+/** Show beside a picture what the models see: one image, or one for each kind of input. */
+function showSeen(button, mine) {
+  const images = [...new Set(readers.map((model) => model.seen).filter(Boolean))].map((source) => {
+    const names = readers.filter((model) => model.seen === source).map((model) => model.name);
+    return make("figure", { title: names.join(", ") },
+      make("img", { src: source, alt: t("seenPicture") }),
+      make("figcaption", { "data-text": "seenPicture" }, t("seenPicture")));
+  });
+  const [picture] = button.querySelectorAll("img[src^=blob]");
+  button.querySelector(".pair").replaceChildren(...(picture ? [picture] : []), ...images);
+  const [image] = images.map((figure) => figure.querySelector("img"));
+  image?.decode().then(() => {
+    if (mine !== round) return;
+    [seen.canvas.width, seen.canvas.height] = [image.naturalWidth, image.naturalHeight];
+    seen.drawImage(image, 0, 0);
+  }).catch(() => {}); // replaced meanwhile
 }
 
 // --- what is shown ---
