@@ -87,7 +87,7 @@ def test_npz_and_paths_on_stdin(
     np.savez("two.npz", a=digits.inputs[:2], b=digits.inputs[:2])
     refused = zoo_cli("predict", "resnet", "two.npz")
     assert refused.exit_code == 1
-    assert "expected one array in the .npz file, found a, b" in refused.stderr
+    assert "expected one array of inputs in the .npz file, found a, b" in refused.stderr
     paths = f"{digit_folder}/a/03.png\n\nmissing.png\n{digit_folder}/b/20.png\n"
     done = subprocess.run(
         [*zoo_command, "predict", "resnet", "-", "--json"],

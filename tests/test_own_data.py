@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import battery
 import msgspec
 import numpy as np
 import pytest
@@ -405,6 +406,102 @@ def test_gray_images_stay_gray_and_digits_dark(tmp_path: Path, digits: mnist.Spl
     lighter = load(tmp_path / "gray").spec
     assert isinstance(lighter, ImageSpec)
     assert lighter.background == "any"
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photographed digits in class folders 0 to 9, and one sheet that is blank."""
+    root = tmp_path_factory.mktemp("data") / "photos"
+    names = ("gray paper", "small", "red on blue", "chalk")
+    for condition in names:
+        for source, digit, _, picture in battery.pictures(only=condition):
+            if "hand" in source:
+                folder = root / str(digit)
+                folder.mkdir(parents=True, exist_ok=True)
+                picture.save(folder / f"{source} {condition}.png")
+    Image.new("L", (90, 60), 250).save(root / "3" / "blank.png")
+    return root
+
+
+def test_digits_in_photos_are_prepared_for_training_as_for_predict(
+    photos: Path, zoo_cli: Cli
+) -> None:
+    data = load(photos)
+    spec = data.spec
+    assert isinstance(spec, ImageSpec)
+    assert (spec.channels, spec.size, spec.background, spec.centered) == (1, 28, "dark", True)
+    said = "\n".join(data.notes)
+    assert "1 of 321 files cannot be read" in said
+    assert "blank.png: no digit" in said
+    assert "the pictures are digits: each is found, scaled and centered as in MNIST" in said
+    from serve.batch.sources import read
+
+    seen = np.concatenate([data.train.inputs, data.validation.inputs, data.test.inputs])
+    blocks = [block.inputs for block in read([str(photos)], spec)]
+    rows = sorted(image.tobytes() for image in np.concatenate(blocks))
+    assert rows == sorted(image.tobytes() for image in seen)
+
+    done = zoo_cli(
+        "train", "cnn", "--data", photos, "--init", "pretrained", "--epochs", 1,
+        "--set", "lr=0.0005", "--out", "run",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    assert "the pictures are digits" in done.stderr
+    card = zoo.card("run")
+    assert card.spec.centered  # type: ignore[union-attr]
+    assert card.test["accuracy"] > 0.9
+    found = zoo_cli("evaluate", "run", "--json")
+    assert json.loads(found.stdout)["metrics"]["accuracy"] == card.test["accuracy"]
+    picture = battery.conditions(np.random.default_rng(1))["sheet on a table"](battery.drawn(2, 1))
+    assert zoo.Session("run").predict(picture).labels == ["2"]
+
+
+def test_digits_stay_as_they_are_on_request(photos: Path) -> None:
+    data = load(photos, prepare="none")
+    assert isinstance(data.spec, ImageSpec)
+    assert (data.spec.channels, data.spec.background, data.spec.centered) == (3, "any", False)
+    assert "the pictures are digits" not in "".join(data.notes)
+
+
+def test_other_pictures_in_numbered_folders_stay_as_they_are(tmp_path: Path) -> None:
+    """The names of the classes alone do not make digits of photos, or of other digits."""
+    rng = np.random.default_rng(0)
+    for number, color in enumerate(COLORS.values()):
+        (tmp_path / "things" / str(number)).mkdir(parents=True)
+        (tmp_path / "mixed" / str(number)).mkdir(parents=True)
+        for place in range(12):
+            name = f"{place}.png"
+            draw(color, rng).save(tmp_path / "things" / str(number) / name)
+            ink = battery.drawn((number + 4) % 10, place % 8)  # a 4 in the folder of the 0
+            plain = battery.conditions(rng)["dark on light"](ink)
+            plain.save(tmp_path / "mixed" / str(number) / name)
+    for folder in ("things", "mixed"):
+        spec = load(tmp_path / folder).spec
+        assert isinstance(spec, ImageSpec)
+        assert not spec.centered
+        assert spec.background == "any"
+
+
+def test_arrays_of_digits_agree_with_predict(tmp_path: Path, digits: mnist.Split) -> None:
+    """What of IDX files is not quite in MNIST's form is prepared, or left out, as in predict."""
+    images = digits.inputs[:400, :, :, 0].copy()
+    images[5] = 0  # no digit
+    images[7] = np.where(images[7] > 40, images[7] // 3, 0)  # too faint to be in that form
+    for part, rows in (("train", slice(300)), ("t10k", slice(300, 400))):
+        write_idx(tmp_path / f"{part}-images-idx3-ubyte", images[rows])
+        write_idx(tmp_path / f"{part}-labels-idx1-ubyte", digits.targets[:400][rows])
+    data = load(tmp_path)
+    assert isinstance(data.spec, ImageSpec)
+    assert data.spec.centered
+    assert data.notes == ("images without a digit, which are left out: 1",)
+    rows = np.concatenate([data.train.inputs, data.validation.inputs])
+    from zoo.images import fit
+
+    assert fit(rows, data.spec)[0] is rows, "predict leaves them as they are"
+    assert len(rows) == 299
+    plain = load(tmp_path, prepare="none")
+    assert not plain.spec.centered  # type: ignore[union-attr]
+    assert len(plain.train.inputs) + len(plain.validation.inputs) == 300
 
 
 # --- IDX files ---

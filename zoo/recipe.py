@@ -32,6 +32,9 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: Side in pixels of the square that every image is resized to; 0 keeps the size of the data,
     #: which for a folder of images is 28.
     size: Natural = 0
+    #: Preparation of pictures of digits: auto finds, scales and centers the digit in each as in
+    #: MNIST, if the pictures are digits; none only resizes. Other pictures are only resized.
+    prepare: Literal["auto", "none"] = "auto"
     #: Initial weights: random, or pretrained, which takes the shipped weights of every layer whose
     #: shape is the same.
     init: Literal["random", "pretrained"] = "random"

@@ -79,7 +79,7 @@ class Bundle:
         recipe = {
             name: value
             for name, value in msgspec.structs.asdict(card.recipe).items()
-            if value not in (0, "", "random") and name not in unused
+            if value not in (0, "", "random", "auto") and name not in unused
         }
         robustness = {}
         if drawn := card.robustness:

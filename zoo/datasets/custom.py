@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo import images, preparation
-from zoo.datasets import classes, csv, labelled, parquet, torchvision
+from zoo.datasets import classes, csv, digits, labelled, parquet, torchvision
 from zoo.datasets.dataset import Dataset, Split
 from zoo.errors import DataError, UsageError, listed, nearest
 from zoo.recipe import Recipe
@@ -65,7 +65,7 @@ def load(recipe: Recipe, task: Task, *, images: bool) -> Dataset:
         return _arrays(recipe, str(path), arrays)
     if recipe.target:
         raise UsageError(f"--target names a column of a table, given images: {path}")
-    return _folder(path, recipe.size or _SIZE)
+    return _folder(path, recipe)
 
 
 def table_of(path: Path) -> Any:
@@ -113,15 +113,22 @@ def _table(path: Path, recipe: Recipe, task: Task) -> Dataset:
     )  # fmt: skip
 
 
-def _folder(path: Path, size: int) -> Dataset:
+def _folder(path: Path, recipe: Recipe) -> Dataset:
     folders, notes = _split_folders(path)
     parts: Parts = {}
     labels: tuple[str, ...] = ()
     digest, errors, passed_over = hashlib.sha256(), [], Counter[str]()
+    found = {part: classes.find(it, 2 if part == "train" else 1) for part, it in folders.items()}
     # If all are gray, _pictures makes them so.
-    spec = ImageSpec(3, size, (0.0,) * 3, (1.0,) * 3)
+    spec = ImageSpec(3, recipe.size or _SIZE, (0.0,) * 3, (1.0,) * 3)
+    train = found["train"]
+    are_digits = recipe.prepare == "auto" and digits.are_digits(
+        train.paths, train.targets, train.labels
+    )
+    if are_digits:
+        spec = ImageSpec(1, spec.size, (0.0,), (1.0,), background="dark", centered=True)
     for part, folder in folders.items():
-        contents = classes.read(classes.find(folder, 2 if part == "train" else 1), spec)
+        contents = classes.read(found[part], spec)
         labels = labels or contents.labels
         numbers = _class_numbers(contents.labels, labels, folder)
         parts[part] = Split(contents.inputs, numbers[contents.targets])
@@ -136,7 +143,12 @@ def _folder(path: Path, size: int) -> Dataset:
         notes.append(f"{len(errors):,} of {total:,} files cannot be read, first {file}: {reason}")
     if passed_over:
         notes.append(classes.passed_over(passed_over))
-    return _pictures(path.name, str(path), labels, parts, digest.hexdigest(), notes)
+    if are_digits:
+        notes.append(
+            "the pictures are digits: each is found, scaled and centered as in MNIST, here and by "
+            "zoo predict; --set prepare=none leaves them as they are"
+        )
+    return _pictures(recipe, str(path), labels, parts, digest.hexdigest(), notes, are_digits)
 
 
 def _split_folders(path: Path) -> tuple[dict[str, Path], list[str]]:
@@ -202,8 +214,7 @@ def _arrays(recipe: Recipe, source: str, arrays: labelled.Arrays) -> Dataset:
         )
         for part, (pixels, numbers) in raw.items()
     }
-    notes = list(arrays.notes)
-    return _pictures(Path(recipe.data).name, source, labels, parts, digest.hexdigest(), notes)
+    return _pictures(recipe, source, labels, parts, digest.hexdigest(), list(arrays.notes))
 
 
 def _scaled(pixels: NDArray[np.uint8], spec: ImageSpec) -> NDArray[np.uint8]:
@@ -213,9 +224,13 @@ def _scaled(pixels: NDArray[np.uint8], spec: ImageSpec) -> NDArray[np.uint8]:
 
 
 def _pictures(
-    name: str, source: str, labels: tuple[str, ...], parts: Parts, sha256: str, notes: list[str]
-) -> Dataset:
-    """Build a dataset of images: gray if all of them are, normalized by the training pixels."""
+    recipe: Recipe, source: str, labels: tuple[str, ...], parts: Parts, sha256: str,
+    notes: list[str], are_digits: bool = False,
+) -> Dataset:  # fmt: skip
+    """Build a dataset of images: gray if all of them are, normalized by the training pixels.
+
+    With `are_digits` the images are light on dark and centered as in MNIST.
+    """
     if len(labels) < 2:
         raise DataError(f"{source}: expected at least 2 classes, found {len(labels)}")
     if all((part.inputs == part.inputs[..., :1]).all() for part in parts.values()):
@@ -223,6 +238,12 @@ def _pictures(
             key: Split(np.ascontiguousarray(part.inputs[..., :1]), part.targets)
             for key, part in parts.items()
         }
+    background: Literal["dark", "any"] = "dark" if are_digits else _background(parts)
+    centered = are_digits
+    if recipe.prepare == "auto" and background == "dark" and not are_digits:
+        centered = preparation.are_centered(parts["train"].inputs)
+        if centered:
+            parts = _prepared(parts, notes)
     parts = _split(parts, source)
     pixels = parts["train"].inputs
     mean = pixels.mean(axis=(0, 1, 2), dtype=np.float64)
@@ -233,8 +254,8 @@ def _pictures(
         size=pixels.shape[1],
         mean=tuple((mean / ImageSpec.unit).tolist()),
         std=tuple((np.where(std > 0, std / ImageSpec.unit, 1.0)).tolist()),
-        background=(background := _background(parts)),
-        centered=background == "dark" and preparation.are_centered(parts["train"].inputs),
+        background=background,
+        centered=centered,
     )
     counts = np.bincount(parts["train"].targets, minlength=len(labels))
     if counts.max() > _UNEVEN * counts.min():
@@ -249,7 +270,26 @@ def _pictures(
         if missing:
             names = ", ".join(labels[number] for number in sorted(missing))
             notes.append(f"classes without an image in the {key} part: {names}")
+    name = Path(recipe.data).name
     return _dataset(name, source, labels, parts, spec, sha256, notes)
+
+
+def _prepared(parts: Parts, notes: list[str]) -> Parts:
+    """Prepare images as `zoo predict` will; those without a digit, which it refuses, go."""
+    size = parts["train"].inputs.shape[1]
+    spec = ImageSpec(1, size, (0.0,), (1.0,), background="dark", centered=True)
+    prepared: Parts = {}
+    missing = 0
+    for key, part in parts.items():
+        inputs, errors = images.fit(part.inputs, spec)
+        if any(errors):
+            good = np.array([error is None for error in errors])
+            missing += int((~good).sum())
+            inputs, part = inputs[good], Split(inputs[good], part.targets[good])
+        prepared[key] = Split(inputs, part.targets)
+    if missing:
+        notes.append(f"images without a digit, which are left out: {missing:,}")
+    return prepared
 
 
 def _background(parts: Parts) -> Literal["dark", "any"]:

@@ -31,6 +31,7 @@ class ImageFolder(Dataset[tuple[NDArray[np.uint8], int]]):
         size: the side of the square that every image becomes.
         channels: 1 for gray, 3 for RGB.
         background: "dark" if the model is to see only light strokes on a dark background.
+        centered: whether the digit in a picture is found, scaled and centered as in MNIST.
         invert: as in `zoo.images.decode`.
 
     Attributes:
@@ -51,13 +52,14 @@ class ImageFolder(Dataset[tuple[NDArray[np.uint8], int]]):
         size: int = 28,
         channels: int = 1,
         background: Literal["dark", "any"] = "any",
+        centered: bool = False,
         invert: images.Invert = "auto",
     ) -> None:
         self._found = classes.find(root)
         self.labels, self.paths = self._found.labels, self._found.paths
         self.targets = self._found.targets
         mean, std = (0.0,) * channels, (1.0,) * channels
-        self.spec = ImageSpec(channels, size, mean, std, background)
+        self.spec = ImageSpec(channels, size, mean, std, background, centered)
         self.invert = invert
 
     def __len__(self) -> int:
@@ -79,7 +81,7 @@ def read(root: str | os.PathLike[str], **options: Any) -> Folder:
 
     Args:
         root: the folder that holds the class folders.
-        options: size, channels, background and invert, as `ImageFolder` takes them.
+        options: size, channels, background, centered and invert, as `ImageFolder` takes them.
 
     Raises:
         DataError: as `ImageFolder`, or a class of which no image can be read. A single file that

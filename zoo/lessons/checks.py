@@ -1,10 +1,16 @@
-"""The lessons' checks: a layer or loss by hand against torch's, printed and asserted."""
+"""What lessons print, and their checks: a layer by hand against torch's, printed and asserted."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from zoo import language
 from zoo.errors import VerificationError
+
+
+def say(chinese: str, english: str) -> None:
+    """Print one of two texts: the one in the language of `zoo.language`."""
+    print(chinese if language.current() == "zh" else english)
 
 
 def agree(what: str, ours: Any, theirs: Any, tolerance: float = 1e-5) -> float:
@@ -22,7 +28,8 @@ def agree(what: str, ours: Any, theirs: Any, tolerance: float = 1e-5) -> float:
     if left.shape != right.shape:
         raise VerificationError(f"{what}: shapes {left.shape} and {right.shape}")
     largest = float(np.abs(left - right).max(initial=0.0))
-    print(f"{what:<28} {left.shape!s:<18} largest difference {largest:.1e}")
+    words = "最大差" if language.current() == "zh" else "largest difference"
+    print(f"{what:<28} {left.shape!s:<18} {words} {largest:.1e}")
     if not largest <= tolerance:
         raise VerificationError(f"{what}: largest difference {largest}, allowed {tolerance}")
     return largest
