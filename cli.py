@@ -672,6 +672,69 @@ def lesson(
 
 
 @command()
+def exercise(
+    name: Annotated[
+        str | None,
+        _argument("EXERCISE", "Exercise to start.  [default: list]", "zoo.exercises", "names"),
+    ] = None,
+    output: Annotated[
+        Path | None, _output("File to write the stub to.  [default: print it]", "-o", "--output")
+    ] = None,
+    force: Annotated[bool, _output("Overwrite an existing file.", "--force")] = False,
+    json: Json = False,
+) -> None:
+    """List the exercises, or write the stub of one to fill in."""
+    from zoo import exercises
+
+    if name is None:
+        if output is not None or force:
+            raise UsageError("-o and --force are for the stub of an exercise: give its name")
+        catalogue = exercises.exercises()
+        if json:
+            fields = [(one.name, one.title, one.lesson) for one in catalogue]
+            _print_json(
+                [{"name": n, "title": t._asdict(), "lesson": lesson} for n, t, lesson in fields]
+            )
+        else:
+            rows = [[one.name, str(one.title), one.lesson] for one in catalogue]
+            heads = exercises.Text("名称 标题 课程", "name title lesson")
+            print_table([str(heads).split(), *rows])
+        return
+    if json:
+        raise UsageError("--json lists the exercises: give no name")
+    chosen = exercises.get(name)
+    if output is None:
+        print(exercises.stub.text(chosen), end="")
+    else:
+        exercises.stub.write(chosen, output, force=force)
+        print(output)
+
+
+@command()
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File with the filled-in stub.")],
+    timeout: Annotated[
+        float, _option("Seconds that its code may take.", min=0.1, metavar="SECONDS")
+    ] = 60,
+    json: Json = False,
+) -> None:
+    """Check a filled-in exercise: forward and gradients, beside torch and numerically."""
+    from zoo import exercises
+
+    report = exercises.check(file, seconds=timeout)
+    if json:
+        _print_json(report)
+    else:
+        for line in report.printed:
+            print(f"{file}: {line}", file=sys.stderr)
+        if report.more:
+            print(f"{file}: ... {report.more:,} more lines", file=sys.stderr)
+        print(*exercises.lines(report), sep="\n")
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+@command()
 def demo(
     out: Annotated[Path, _option("Folder of the report.", metavar="DIR")] = Path("demo-report"),
     epochs: Annotated[int, _option("Number of epochs to train.", min=1)] = 3,

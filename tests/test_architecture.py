@@ -27,7 +27,7 @@ FLOORS = (
     ("zoo/evaluation/",),
     ("zoo/export/",),
     ("zoo/training/",),
-    ("zoo/lessons/", "zoo/doctor.py"),
+    ("zoo/lessons/", "zoo/exercises/", "zoo/doctor.py"),
     ("zoo/__init__.py",),
     ("serve/",),
     ("cli.py",),
