@@ -121,7 +121,8 @@ def slide(image, kernel):
 
 y = slide(x, w)
 print(f"y =\n{y}")
-lessons.agree("y on paper", y, [[37, 47], [67, 77]], 0)
+lessons.say("与纸上的数比较：", "Beside the numbers on paper:")
+lessons.agree("y", y, [[37, 47], [67, 77]], 0)
 
 # %% [markdown] lang="zh"
 # ## dW 与 db：把 dy 当作卷积核
@@ -161,7 +162,7 @@ lessons.agree("y on paper", y, [[37, 47], [67, 77]], 0)
 dy = np.array([[1.0, -1], [2, 0]])
 dw, db = slide(x, dy), dy.sum()
 print(f"dW =\n{dw}\ndb = {db}")
-lessons.agree("dW on paper", dw, [[7, 9], [13, 15]], 0)
+lessons.agree("dW", dw, [[7, 9], [13, 15]], 0)
 
 # %% [markdown] lang="zh"
 # ## dx：先撒出去，再看成卷积
@@ -212,10 +213,12 @@ flipped = w[::-1, ::-1]  # rotated by 180 degrees
 padded = np.pad(dy, 1)  # kernel size - 1 zeros on each side
 dx = slide(padded, flipped)
 print(f"padded dy =\n{padded}\nflipped W =\n{flipped}\ndx =\n{dx}")
-lessons.agree("dx on paper", dx, [[1, 1, -2], [5, 5, -4], [6, 8, 0]], 0)
-lessons.agree("scattered = full convolution", scattered, dx, 0)
+lessons.agree("dx", dx, [[1, 1, -2], [5, 5, -4], [6, 8, 0]], 0)
+lessons.say("撒回窗口，与全卷积比较：", "Scattered, beside the full convolution:")
+lessons.agree("dx", scattered, dx, 0)
 wrong = slide(padded, w)
-print(f"dx without the flip (wrong) =\n{wrong}")
+lessons.say("不翻转卷积核，结果是错的：", "Without the flip the result is wrong:")
+print(wrong)
 assert not np.allclose(wrong, dx)
 
 # %% [markdown] lang="zh"
@@ -257,8 +260,9 @@ def numeric(array, h=1e-3):
     return gradient
 
 
-lessons.agree("dx, numeric", dx, numeric(x), 1e-9)
-lessons.agree("dW, numeric", dw, numeric(w), 1e-9)
+lessons.say("与数值梯度比较：", "Beside the numeric gradient:")
+lessons.agree("dx", dx, numeric(x), 1e-9)
+lessons.agree("dW", dw, numeric(w), 1e-9)
 
 # %% [markdown] lang="zh"
 # ## 同样的计算，三种写法
@@ -275,17 +279,19 @@ lessons.agree("dW, numeric", dw, numeric(w), 1e-9)
 # %%
 images, kernels = x[None, None], w[None, None]  # [1, 1, 3, 3] and [1, 1, 2, 2]
 naive_dx, naive_dw, naive_db = naive.conv2d_backward(dy[None, None], images, kernels)
-lessons.agree("naive y", naive.conv2d(images, kernels, np.zeros(1))[0, 0], y, 0)
-lessons.agree("naive dx", naive_dx[0, 0], dx, 0)
-lessons.agree("naive dW", naive_dw[0, 0], dw, 0)
-lessons.agree("naive db", naive_db, [db], 0)
+lessons.say("带批次和通道的循环：", "The loops with batch and channels:")
+lessons.agree("y", naive.conv2d(images, kernels, np.zeros(1))[0, 0], y, 0)
+lessons.agree("dx", naive_dx[0, 0], dx, 0)
+lessons.agree("dW", naive_dw[0, 0], dw, 0)
+lessons.agree("db", naive_db, [db], 0)
 
 layer, peer = scratch.Conv2d(1, 1, 2, dtype=np.float64), nn.Conv2d(1, 1, 2)
 layer.load_state_dict({"weight": kernels, "bias": np.zeros(1)})
-lessons.agree("scratch y", layer(images)[0, 0], y, 0)
-lessons.agree("scratch dx", layer.backward(dy[None, None])[0, 0], dx, 0)
+lessons.say("zoo.scratch 的矩阵乘法：", "The matrix product of zoo.scratch:")
+lessons.agree("y", layer(images)[0, 0], y, 0)
+lessons.agree("dx", layer.backward(dy[None, None])[0, 0], dx, 0)
 layer.weight.grad = layer.bias.grad = None  # forget them: gradients add up
-print("scratch.Conv2d beside torch.nn.Conv2d, with a random dy:")
+lessons.say("与 torch 比较，dy 是随机数：", "Beside torch, with a random dy:")
 lessons.beside(layer, peer, images)
 
 # %% [markdown] lang="zh"
@@ -403,7 +409,7 @@ lessons.save(figure, "convolution_by_hand.png")
 # $dW$ is the sum of the four windows of $x$: $\begin{pmatrix}12&16\\24&28\end{pmatrix}$;
 # $dx = \begin{pmatrix}1&3&2\\4&10&6\\3&7&4\end{pmatrix}$. The pixel in the middle is in all
 # four windows and meets every number of the kernel once, $1+2+3+4=10$; a pixel in a corner is
-# in one window only. (The checks `lessons.agree(... on paper ...)` fail now: their numbers
+# in one window only. (The comparisons with the numbers on paper fail now: those
 # belong to the first `dy`.)
 #
 # </details>
