@@ -26,7 +26,8 @@ ORDER = tuple(
     rnn_and_rnn_cell
     what_goes_wrong looking_inside
     conv2d_by_hand max_pool2d_by_hand batch_norm2d_by_hand flatten_by_hand
-    linear_by_hand dropout_by_hand relu_by_hand tanh_by_hand sigmoid_by_hand mse_loss_by_hand
+    linear_by_hand dropout_by_hand
+    activations relu_by_hand tanh_by_hand sigmoid_by_hand mse_loss_by_hand
     bce_loss_by_hand cross_entropy_loss_by_hand nll_loss_by_hand sgd_by_hand cnn_by_hand
     """.split()
 )
