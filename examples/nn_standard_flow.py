@@ -127,9 +127,12 @@ validation_set = CancerDataset(table.validation, mean, std)  # with the training
 test_set = CancerDataset(table.test, mean, std)
 train_loader = DataLoader(train_set, batch_size=32, shuffle=True)
 
-print(f"{len(train_set)} rows = {len(train_loader)} batches")
+lessons.say(
+    f"{len(train_set)} 行 = {len(train_loader)} 批",
+    f"{len(train_set)} rows = {len(train_loader)} batches",
+)
 x, y = next(iter(train_loader))
-print(f"a batch: x {tuple(x.shape)}, y {tuple(y.shape)}, {y.dtype}")
+print(f"x {tuple(x.shape)}, y {tuple(y.shape)}, {y.dtype}")
 
 # %% [markdown] lang="zh"
 # ## 第二步：定义模型
@@ -185,7 +188,8 @@ model.apply(initialize)  # calls initialize() with every layer
 for name, parameter in model.named_parameters():
     print(f"{name:<14} {tuple(parameter.shape)}")
 count = sum(parameter.numel() for parameter in model.parameters())
-print(f"{count} parameters; model(x): {tuple(model(x).shape)}")
+lessons.say(f"共 {count} 个参数", f"{count} parameters")
+print(f"model(x): {tuple(model(x).shape)}")
 assert count == 30 * 8 + 8 + 8 * 1 + 1
 
 # %% [markdown] lang="zh"
@@ -210,7 +214,8 @@ criterion = nn.BCELoss(reduction="mean")
 optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.5)
 
 with torch.no_grad():
-    print(f"loss before training {criterion(model(x), y):.4f}")
+    value = criterion(model(x), y)
+    lessons.say(f"训练之前的损失 {value:.4f}", f"loss before training {value:.4f}")
     for reduction in ("none", "sum", "mean"):
         value = nn.BCELoss(reduction=reduction)(model(x), y)
         text = tuple(value.shape) or f"{value:.4f}"
@@ -239,8 +244,11 @@ optimizer.zero_grad()  # 3. zero the gradients
 loss.backward()  # 4. backward
 optimizer.step()  # 5. step
 gradient = model.linear2.bias.grad
-print(f"bias {before.item():.4f}, gradient {gradient.item():.4f}")
-print(f"bias after the step {model.linear2.bias.item():.6f}")
+after = model.linear2.bias.item()
+lessons.say(
+    f"偏置 {before.item():.4f}，梯度 {gradient.item():.4f}，更新后 {after:.6f}",
+    f"bias {before.item():.4f}, gradient {gradient.item():.4f}, after the step {after:.6f}",
+)
 lessons.agree("b - lr * gradient", before - 0.01 * gradient, model.linear2.bias)
 
 # %% [markdown] lang="zh"
@@ -353,10 +361,12 @@ recipe = registry.get("logistic").recipe  # `zoo train logistic` trains by it
 prediction = zoo.Session("logistic").predict(table.test.inputs)  # the model that it left
 right = (prediction.indices == table.test.targets).mean()
 
-print(
-    f"recipe: {recipe.epochs} epochs, lr {recipe.lr}, momentum {recipe.momentum}, {recipe.schedule}"
+print(f"epochs {recipe.epochs}, lr {recipe.lr}, momentum {recipe.momentum}, {recipe.schedule}")
+parameters = zoo.card("logistic").parameters
+lessons.say(
+    f"zoo 的模型：{parameters} 个参数，测试集准确率 {100 * right:.2f} %",
+    f"the zoo's model: {parameters} parameters, test accuracy {100 * right:.2f} %",
 )
-print(f"zoo: {zoo.card('logistic').parameters} parameters, test accuracy {100 * right:.2f} %")
 lessons.agree("the accuracy on its card", right, zoo.card("logistic").test["accuracy"])
 
 # %% [markdown] lang="zh"
