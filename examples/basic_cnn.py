@@ -110,7 +110,10 @@ torch.manual_seed(0)
 train_set, test_set = Digits("train", 6), Digits("t10k", 5)
 train_loader = DataLoader(train_set, batch_size=32, shuffle=True)
 test_loader = DataLoader(test_set, batch_size=500)
-print(f"{len(train_set)} images for training, {len(test_set)} for the test")
+lessons.say(
+    f"{len(train_set)} 张训练图，{len(test_set)} 张测试图",
+    f"{len(train_set)} images for training, {len(test_set)} for the test",
+)
 
 # %% [markdown] lang="zh"
 # ## 2. 设计模型
@@ -213,7 +216,7 @@ def test():
             predicted = model(images.to(device)).argmax(dim=1)
             correct += (predicted.cpu() == labels).sum().item()
     accuracies.append(correct / len(test_set))
-    print(f"accuracy {100 * accuracies[-1]:.1f} % of {len(test_set)} test images")
+    print(f"accuracy {100 * accuracies[-1]:.1f} %")
 
 
 for epoch in range(1, 4):
@@ -268,7 +271,11 @@ lessons.save(figure, "basic_cnn.png")
 images, labels = mnist.load_test()
 prediction = zoo.Session("cnn").predict(images[::5])
 right = np.mean(prediction.indices == labels[::5])
-print(f"zoo: {100 * right:.1f} % of these 2,000, {zoo.card('cnn').score} of all 10,000")
+score = zoo.card("cnn").score
+lessons.say(
+    f"zoo：这 2,000 张对 {100 * right:.1f}%，全部 10,000 张 {score}",
+    f"zoo: {100 * right:.1f} % of these 2,000, {score} of all 10,000",
+)
 assert right > accuracies[-1]
 
 # %% [markdown] lang="zh"

@@ -96,7 +96,10 @@ names = [
 ]  # fmt: skip
 content = gzip.decompress((mnist.FILES / f"{names[2]}.gz").read_bytes())
 magic, count, height, width = struct.unpack(">4i", content[:16])
-print(f"{names[2]}: magic {magic}, {count} images of {height} x {width}")
+lessons.say(
+    f"{names[2]}：魔数 {magic}，{count} 张图，{height}x{width}",
+    f"{names[2]}: magic number {magic}, {count} images of {height}x{width}",
+)
 assert (magic, len(content)) == (0x803, 16 + count * height * width)
 
 # %% [markdown] lang="zh"
@@ -122,8 +125,12 @@ with tempfile.TemporaryDirectory() as root:
             shutil.copyfileobj(packed, file)
     train_dataset = MNIST(root, train=True, transform=transform, download=False)
     test_dataset = MNIST(root, train=False, transform=transform, download=False)
-print(f"{len(train_dataset)} images for training, {len(test_dataset)} for the test")
-print("of each digit:", train_dataset.targets.bincount().tolist())
+counts = train_dataset.targets.bincount().tolist()
+lessons.say(
+    f"{len(train_dataset)} 张训练图，{len(test_dataset)} 张测试图\n训练图里 0 到 9 各有 {counts}",
+    f"{len(train_dataset)} images for training, {len(test_dataset)} for the test\n"
+    f"of 0 to 9 for training: {counts}",
+)
 assert (len(train_dataset), len(test_dataset)) == (60_000, 10_000)
 
 # %% [markdown] lang="zh"
@@ -160,7 +167,10 @@ share = np.bincount(train_dataset.data.numpy().ravel(), minlength=256) / train_d
 values = np.arange(256) / 255
 mean = float(share @ values)
 std = float(np.sqrt(share @ (values - mean) ** 2))
-print(f"mean {mean:.6f}, standard deviation {std:.6f}; {100 * share[0]:.0f} % of the pixels are 0")
+lessons.say(
+    f"均值 {mean:.6f}，标准差 {std:.6f}；{100 * share[0]:.0f}% 的像素是 0",
+    f"mean {mean:.6f}, standard deviation {std:.6f}; {100 * share[0]:.0f} % of the pixels are 0",
+)
 lessons.agree("mean", mean, 0.1307, tolerance=5e-5)
 lessons.agree("standard deviation", std, 0.3081, tolerance=5e-5)
 
@@ -176,7 +186,10 @@ lessons.agree("standard deviation", std, 0.3081, tolerance=5e-5)
 torch.manual_seed(0)
 train_loader = DataLoader(train_dataset, batch_size=64, shuffle=True)
 test_loader = DataLoader(test_dataset, batch_size=64, shuffle=False)
-print(f"{len(train_loader)} batches for training, {len(test_loader)} for the test")
+lessons.say(
+    f"{len(train_loader)} 批训练，{len(test_loader)} 批测试",
+    f"{len(train_loader)} batches for training, {len(test_loader)} for the test",
+)
 x, y = next(iter(train_loader))
 print(f"batch: {tuple(x.shape)} {x.dtype}, mean {x.mean():.3f}, std {x.std():.3f}")
 assert abs(x.mean()) < 0.1
@@ -205,7 +218,8 @@ data = datasets.load("mnist")
 for name in ("train", "validation", "test"):
     inputs, targets = getattr(data, name)
     print(f"zoo, {name:<10} {inputs.shape} {inputs.dtype}, {targets.shape} {targets.dtype}")
-print("zoo, cnn:", zoo.card("cnn").score, "of all 10,000 test images")
+score = zoo.card("cnn").score
+lessons.say(f"zoo 的 cnn：全部测试图 {score}", f"zoo, cnn: {score} of all test images")
 lessons.agree("the same test images", data.test.inputs[..., 0], test_dataset.data, tolerance=0)
 
 # %% [markdown] lang="zh"

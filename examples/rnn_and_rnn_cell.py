@@ -343,7 +343,7 @@ def test():
 for epoch in range(1, 4):
     train(epoch)
     accuracy = test()
-    print(f", accuracy {100 * accuracy:.1f} % of {len(test_set)} test images")
+    print(f", accuracy {100 * accuracy:.1f} %")
 assert accuracy > 0.75
 
 # %% [markdown] lang="zh"
@@ -361,7 +361,11 @@ with torch.no_grad():
     out, _ = model.rnn(test_set.images.to(device).squeeze(1))  # [2000, 28, 128]
     predicted = model.fc(out).argmax(dim=2).cpu()  # [2000, 28]
 by_row = (predicted == test_set.labels[:, None]).float().mean(dim=0)
-print("accuracy after row 14, 21, 28:", *(f"{100 * by_row[row - 1]:.0f} %" for row in (14, 21, 28)))
+for row in (14, 21, 28):
+    lessons.say(
+        f"读完 {row} 行：准确率 {100 * by_row[row - 1]:.0f}%",
+        f"after {row} rows: accuracy {100 * by_row[row - 1]:.0f} %",
+    )
 assert by_row[13] < by_row[27]
 
 figure = lessons.figure(7.6, 3.2)
@@ -392,7 +396,11 @@ lessons.save(figure, "rnn_and_rnn_cell.png")
 images, targets = mnist.load_test()
 prediction = zoo.Session("rnn").predict(images[::5])
 right_ones = np.mean(prediction.indices == targets[::5])
-print(f"zoo: {100 * right_ones:.1f} % of these 2,000, {zoo.card('rnn').score} of all 10,000")
+score = zoo.card("rnn").score
+lessons.say(
+    f"zoo：这 2,000 张对 {100 * right_ones:.1f}%，全部 10,000 张 {score}",
+    f"zoo: {100 * right_ones:.1f} % of these 2,000, {score} of all 10,000",
+)
 assert right_ones > accuracy
 whole, stepwise = zoo.load("rnn"), zoo.load("rnn_cell")
 stepwise.load_state_dict(whole.state_dict())

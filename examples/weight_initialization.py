@@ -164,7 +164,8 @@ def statistics(way, activation):
 
 curves = {}
 for activation in (torch.tanh, F.relu):
-    print(f"{activation.__name__}: layer 1, layer 10")
+    name = activation.__name__
+    lessons.say(f"{name}：第 1 层，第 10 层", f"{name}: layer 1, layer 10")
     for way in WAYS:
         curves[activation.__name__, way], last = statistics(way, activation)
         first, tenth = curves[activation.__name__, way][0], curves[activation.__name__, way][-1]
@@ -315,7 +316,8 @@ assert accuracies["torch default"] < min(accuracies["Xavier"], accuracies["He"])
 fresh = zoo.load("rnn", pretrained=False)
 weight = fresh.rnn.weight_hh_l0.detach()
 lessons.agree("W W^T is the identity", weight @ weight.T, torch.eye(128))
-print(f"zoo: rnn {zoo.card('rnn').score}, softmax {zoo.card('softmax').score} of 10,000")
+score = zoo.card("rnn").score
+lessons.say(f"zoo 的 rnn：10,000 张测试图 {score}", f"zoo, rnn: {score} of 10,000 test images")
 
 # %% [markdown] lang="zh"
 # ## 常见错误
