@@ -24,9 +24,9 @@ ORDER = tuple(
     back_propagation linear_regression logistic_regression dataset_and_dataloader
     softmax_classifier gpu loading_mnist basic_cnn inception_block googlenet resnet
     rnn_and_rnn_cell convolution_by_hand conv2d_by_hand max_pool2d_by_hand batch_norm2d_by_hand
-    flatten_by_hand
-    linear_by_hand dropout_by_hand relu_by_hand tanh_by_hand sigmoid_by_hand mse_loss_by_hand
-    bce_loss_by_hand cross_entropy_loss_by_hand nll_loss_by_hand sgd_by_hand cnn_by_hand
+    flatten_by_hand linear_by_hand dropout_by_hand relu_by_hand tanh_by_hand sigmoid_by_hand
+    mse_loss_by_hand bce_loss_by_hand cross_entropy_loss_by_hand nll_loss_by_hand sgd_by_hand
+    cnn_by_hand
     """.split()
 )
 
