@@ -15,12 +15,12 @@ Code: zoo/scratch/loss.py, zoo/scratch/activation.py
 # ## Why
 # `NLLLoss` is the shortest loss: it takes the log-probability of the right class from each row,
 # changes the sign, and returns the mean. It computes next to nothing, and it deserves a lesson all
-# the same, because it explains something that is often confused: `CrossEntropyLoss` = `LogSoftmax`
-# + `NLLLoss`. Its input has to be **log-probabilities**. For probabilities or scores it returns a
-# number just the same, and the number means nothing. The name is from maximum likelihood: making
-# the training data as probable as possible is the same as making the negative log-likelihood
-# small. We write the loops, work out two rows on paper, compare with `zoo.scratch` and torch, and
-# see what comes out for inputs of the wrong kind.
+# the same, because it explains something that is often confused: `CrossEntropyLoss` is
+# `LogSoftmax` and `NLLLoss` in one. Its input has to be **log-probabilities**. For probabilities
+# or scores it returns a number just the same, and the number means nothing. The name is from
+# maximum likelihood: making the training data as probable as possible is the same as making the
+# negative log-likelihood small. We write the loops, work out two rows on paper, compare with
+# `zoo.scratch` and torch, and see what comes out for inputs of the wrong kind.
 
 # %% [markdown] lang="zh"
 # ## 公式
@@ -28,7 +28,8 @@ Code: zoo/scratch/loss.py, zoo/scratch/activation.py
 #
 # $$
 # L = -\frac{1}{N} \sum_{n=1}^{N} l_{n t_n}, \qquad
-# \frac{\partial L}{\partial l_{nc}} = \begin{cases} -\frac{1}{N} & c = t_n \\ 0 & c \ne t_n \end{cases}
+# \frac{\partial L}{\partial l_{nc}} = \begin{cases}
+# -\frac{1}{N} & c = t_n \\ 0 & c \ne t_n \end{cases}
 # $$
 #
 # 为什么是对数：各行独立时，全部数据的似然是乘积 $\prod_n p_{n t_n}$。一千个 0.1 相乘是
@@ -45,7 +46,8 @@ Code: zoo/scratch/loss.py, zoo/scratch/activation.py
 #
 # $$
 # L = -\frac{1}{N} \sum_{n=1}^{N} l_{n t_n}, \qquad
-# \frac{\partial L}{\partial l_{nc}} = \begin{cases} -\frac{1}{N} & c = t_n \\ 0 & c \ne t_n \end{cases}
+# \frac{\partial L}{\partial l_{nc}} = \begin{cases}
+# -\frac{1}{N} & c = t_n \\ 0 & c \ne t_n \end{cases}
 # $$
 #
 # Why logarithms: with independent rows the likelihood of all data is the product
@@ -196,7 +198,7 @@ assert together == -800
 
 # %% [markdown] lang="zh"
 # ## 常见错误
-# - 网络最后是 `Softmax`，损失用 `NLLLoss`：损失是负数，而且学得很慢。把 `Softmax` 换成
+# - 网络最后是 `Softmax`，损失用 `NLLLoss`：损失是负数，如上面所见。把 `Softmax` 换成
 #   `LogSoftmax`，或者什么都不加、改用 `CrossEntropyLoss`。
 # - 网络最后是 `LogSoftmax`，损失用 `CrossEntropyLoss`：结果碰巧不错，因为对数概率再做一次
 #   log-softmax 不变，只是白算一遍。
@@ -204,9 +206,8 @@ assert together == -800
 
 # %% [markdown] lang="en"
 # ## Usual mistakes
-# - The network ends in `Softmax` and the loss is `NLLLoss`: the loss is negative, and learning is
-#   slow. Use `LogSoftmax` instead of `Softmax`, or put nothing at the end and use
-#   `CrossEntropyLoss`.
+# - The network ends in `Softmax` and the loss is `NLLLoss`: the loss is negative, as seen above.
+#   Use `LogSoftmax` instead of `Softmax`, or put nothing at the end and use `CrossEntropyLoss`.
 # - The network ends in `LogSoftmax` and the loss is `CrossEntropyLoss`: the result is right by
 #   luck, since a second log-softmax does not change log-probabilities; it is only computed in
 #   vain.
