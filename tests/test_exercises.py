@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import json
+import re
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
 
 import pytest
 from conftest import ROOT
 
-from zoo import exercises
+from zoo import exercises, lessons
 from zoo.exercises.process import examine
 
 SOLUTIONS = ROOT / "tests" / "solutions"
@@ -67,7 +73,7 @@ def test_a_typical_mistake_gets_its_hint(line: str, tmp_path: Path) -> None:
         ("lr=0.05", "lr=1e-3", "accuracy", "more"),
         ("x.flatten(1)", "x", "Net.forward", "error"),
         ("x.flatten(1)", "x.reshape(-1, 784)[:1]", "Net.forward", "shape"),
-        ("nn.Module", "object", "Net", "error"),
+        ("nn.Module", "object", "Net", "no_module"),
     ],
 )
 def test_a_typical_mistake_in_the_standard_flow(
@@ -76,7 +82,7 @@ def test_a_typical_mistake_in_the_standard_flow(
     changed = replaced("net", old, new, "range(2)", "range(1)")
     checks = verdict("net", changed, tmp_path)
     assert (checks[wrong].state, checks[wrong].mistake) in {("wrong", mistake), ("open", mistake)}
-    assert checks[wrong].hint or mistake == "error"
+    assert checks[wrong].hint
 
 
 def test_a_gradient_that_fits_a_wrong_forward_says_so(tmp_path: Path) -> None:
@@ -237,7 +243,7 @@ def test_a_passed_check_as_json(zoo_process: Callable[..., CompletedProcess[str]
 def test_a_result_of_another_kind_is_named(body: str, said: str, tmp_path: Path) -> None:
     text = f'import numpy as np\nEXERCISE = "relu"\ndef forward(x):\n{body}\n'
     checks = verdict("relu", text + "def backward(dy, x):\n    return dy * (x > 0)\n", tmp_path)
-    (message,) = (check.message for check in checks.values() if said in check.message)
+    assert sum(said in check.message for check in checks.values()) == 1, checks
     assert checks["backward: dx"].state == "right"
 
 

@@ -199,8 +199,7 @@ x, y, z, dy [N, C, H, W], all others [C]""",
         Mistake("statistics_constant", "dx", lambda k: _dx(k, 0, 0),
                 Text("把 m 和 v 当成了常数：x 也通过它们影响 y，dx 还有两项",
                      "m and v are taken as constants: x acts on y through them too, dx has two "
-                     "more "
-                     "terms")),
+                     "more terms")),
         Mistake("mean_twice", "dx", lambda k: _dx(k, 2, 1), _TWICE),
         Mistake("mean_twice", "dx", lambda k: _dx(k, 2, 2), _TWICE),
         Mistake("mean_twice", "dx", lambda k: _dx(k, 1, 2), _TWICE),

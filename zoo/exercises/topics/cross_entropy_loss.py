@@ -62,8 +62,7 @@ _AXIS = Text(
 _OVERFLOW = Text(
     "大的 logits 溢出：先减去每行的最大值再取 exp，并用 log-sum-exp，不要对 softmax 再取 log",
     "overflow with large logits: subtract each row's maximum before exp, and use log-sum-exp "
-    "rather "
-    "than the log of a softmax",
+    "rather than the log of a softmax",
 )
 _ALL = Text(
     "除以了 N·C：只除以行数 N",

@@ -109,8 +109,7 @@ _KINDS: tuple[tuple[str, Callable[[Any], Any], Text], ...] = (
         else (k.momentum * (0 if k.velocity is None else k.velocity) + (1 - k.momentum) * _g(k)),
         Text("这是滑动平均（1 - momentum）：SGD 里 g 的系数是 1 - dampening，第一步 v = g",
              "this is a moving average (1 - momentum): in SGD the factor of g is 1 - dampening, "
-             "and "
-             "v = g in the first step"),
+             "and v = g in the first step"),
     ),
 )  # fmt: skip
 
@@ -134,9 +133,8 @@ w, gradient, velocity: one shape""",
     ),
     notes=Text(
         "momentum 为 0 时：w <- w - lr g，velocity 返回 None。返回新的数组，不改动 w 和 velocity。",
-        "With momentum 0: w <- w - lr g, and the velocity returned is None. Return new arrays; "
-        "leave\n"
-        "w and velocity as they are.",
+        "With momentum 0: w <- w - lr g, and the velocity returned is None. Return new arrays;\n"
+        "leave w and velocity as they are.",
     ),
     functions=(
         function(
@@ -167,8 +165,7 @@ w, gradient, velocity: one shape""",
                 lambda k: _moved(k, _v(k, g=k.gradient) + k.weight_decay * k.w, g=k.gradient),
                 Text("weight_decay 加在了 velocity 之后：应先加到梯度，再算 velocity",
                      "weight decay is added after the velocity: add it to the gradient, then "
-                     "compute "
-                     "the velocity")),
+                     "compute the velocity")),
         Mistake("nesterov_ignored", "w_after", lambda k: _moved(k, _v(k), nesterov=False),
                 Text("Nesterov 成了普通动量：nesterov 时走 g + momentum v",
                      "Nesterov is plain momentum here: with nesterov the step is g + momentum v")),
