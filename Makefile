@@ -15,7 +15,7 @@ SEEDS  := 1 2 3 4 5
 # Weights come out of one thread: the same bytes on any number of cores, several runs at a time.
 ONE    := OMP_NUM_THREADS=1
 
-.PHONY: demo test test-all check docs weights tables pins clean
+.PHONY: demo test test-all check docs weights tables catalog pins clean
 
 demo: $(READY)
 	$(BIN)/zoo demo
@@ -64,6 +64,10 @@ $(READY): requirements/dev.txt requirements/uv.txt pyproject.toml
 	VIRTUAL_ENV=$(VENV) .uv/bin/uv pip install -q --require-hashes -r requirements/dev.txt
 	VIRTUAL_ENV=$(VENV) .uv/bin/uv pip install -q --no-deps --no-build-isolation -e .
 	touch $(READY)
+
+# Compile the Chinese texts of the command, after a change of messages.po.
+catalog: $(READY)
+	$(BIN)/pybabel compile -d zoo/locale -D messages
 
 # Choose the newest versions that pyproject.toml allows; a maintainer's command.
 pins:

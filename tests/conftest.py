@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+os.environ["ZOO_LANG"] = "en"  # whatever this machine's is; tests/test_language.py has the other
+
 import numpy as np
 import onnx
 import pytest
