@@ -24,7 +24,7 @@ from zoo.errors import UsageError, VerificationError, ZooError
 from zoo.lessons import catalogue
 
 LESSONS = lessons.lessons()
-Done = tuple[int | None, str]
+Done = tuple[int | None, str]  # exit code; what it printed, or why it failed
 
 
 def script(path: Path, folder: Path, log: Path) -> None:
@@ -32,7 +32,7 @@ def script(path: Path, folder: Path, log: Path) -> None:
     os.chdir(folder)
     os.environ["ZOO_LESSON_OUTPUT"] = str(folder / "pictures")
     os.environ["ZOO_LANG"] = "en"
-    sys.stdout = sys.stderr = log.open("w")
+    sys.stdout, sys.stderr = log.open("w"), log.with_suffix(".err").open("w")
     warnings.simplefilter("error")
     # Python 3.12 and 3.13 warn when a DataLoader forks while torch has threads.
     warnings.filterwarnings("ignore", "This process", DeprecationWarning)
@@ -61,7 +61,9 @@ def finished(
         process.join(120)
         process.kill()  # where it has not ended by then
         process.join()
-        return process.exitcode, log.read_text()
+        if process.exitcode:
+            return process.exitcode, log.with_suffix(".err").read_text()
+        return 0, log.read_text()
 
     pool = ThreadPoolExecutor(2)
     yield {lesson.name: pool.submit(run, lesson) for lesson in LESSONS}

@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from zoo import language
+
 
 def markdown() -> str:
     """Return a section for each command: what it does, its usage, its arguments and options."""
     import typer
 
     import cli
-    from zoo import language
 
     chinese = language.current() == "zh"
     head = "| 参数 | 说明 |" if chinese else "| argument or option | what it is |"
@@ -45,7 +46,7 @@ def _code(text: str) -> str:
 
 def _plain(help: str) -> str:
     """Return a help text whose signs mean nothing in a table of Markdown."""
-    return re.sub(r"([|*_<\[\]])", r"\\\1", _text(help))
+    return re.sub(r"([|*_<\[\]])", r"\\\1", _text(language.translate(help)))
 
 
 if __name__ == "__main__":
