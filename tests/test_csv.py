@@ -62,6 +62,13 @@ def test_the_dialect_is_found(data: bytes) -> None:
     assert csv.header(Path("t.csv")) == [*COLUMNS, "name"]
 
 
+def test_names_of_any_kind_stay_in_one_line() -> None:
+    Path("t.csv").write_text('"a\nb",c\n1,2\n')
+    with pytest.raises(DataError, match=r"missing columns: x\. Found: a b, c \(") as caught:
+        list(csv.lines(Path("t.csv"), ["x"]))
+    assert "\n" not in str(caught.value)
+
+
 def test_chinese_is_read_as_gbk_and_umlauts_in_pairs_are_not() -> None:
     for header, encoding in (("身高,体重,姓名", "gbk"), ("Höhe,Größe,Übermaß", "cp1252")):
         Path("t.csv").write_bytes(f"{header}\n1,2,{header[0]}\n".encode(encoding))
@@ -318,6 +325,7 @@ def test_bad_pixels_are_their_row(zoo_cli: Cli, digits: mnist.Split) -> None:
         ("a,b,kind\n1,2,x\n3,y\n", 1, "t.csv line 3: 2 fields, the header has 3"),
         ("a,b,kind\n1,tall,x\n3,4,y\n", 1, "t.csv line 2: column 'b': expected a number, found"),
         ("a,b,kind\n1,2,x\n3,1e39,y\n", 1, "line 3: column 'b': expected a number in the range"),
+        ("kind\nx\ny\n", 1, "t.csv: there is no column besides 'kind' to learn from"),
         ("a,b,kint\n1,2,x\n3,4,y\n", 2, "no column 'kind'; its columns: a, b, kint. Did you mean"),
     ],
 )
@@ -342,5 +350,7 @@ def test_a_table_of_any_dialect_is_learned_alike() -> None:
         for name in ("a.csv", "b.csv")
     )
     assert one.labels == two.labels == ("groß", "klein")
+    assert one.notes == ()
+    assert two.notes == ("read as Windows-1252, separated by semicolons",)
     assert np.array_equal(one.train.inputs, two.train.inputs)
     assert np.array_equal(one.test.targets, two.test.targets)

@@ -194,8 +194,8 @@ def test_parquet_files_of_the_hub(layout: str, digits: mnist.Split, tmp_path: Pa
         ({"a": [1], "b": [2]}, "expected arrays x_train and y_train, images and labels, or X and y;"
          " found a, b"),
         ({"x": np.zeros((2, 5)), "y": [0, 1]}, "x holds float64 [2, 5], expected images"),
-        ({"x": np.full((2, 4, 4), 256), "y": [0, 1]}, "numbers from 256 to 256, expected 0 to 255"),
-        ({"x": np.full((2, 4, 4), np.nan), "y": [0, 1]}, "numbers from nan to nan"),
+        ({"x": np.full((2, 4, 4), -9), "y": [0, 1]}, "x: expected pixels of 0 to 255 or of 0 to 1"),
+        ({"x": np.full((2, 4, 4), np.nan), "y": [0, 1]}, "x: pixels that are not finite numbers"),
         ({"x": np.zeros((2, 4, 4)), "y": [0, 1, 1]}, "2 images, 3 labels"),
         ({"x": np.zeros((2, 4, 4)), "y": np.zeros((2, 3))}, "expected a class number or name"),
         ({"x": np.zeros((2, 4, 4)), "y": ["a", " "]}, "a label is blank"),
@@ -209,6 +209,13 @@ def test_arrays_that_cannot_be_learned_are_one_line(
     done = zoo_cli("train", "softmax", "--data", "x.npz")
     assert (done.exit_code, done.stderr.count("\n")) == (1, 1), done.stderr
     assert reason in done.stderr
+
+
+def test_a_class_that_is_in_the_test_part_alone_is_named() -> None:
+    parts = {"x_train": np.zeros((4, 8, 8)), "x_test": np.zeros((1, 8, 8))}
+    np.savez("x.npz", y_train=["a", "b", "a", "b"], y_test=["zebra"], **parts)
+    with pytest.raises(DataError, match=r"x\.npz, test: class 'zebra' is not among those to train"):
+        load("x.npz")
 
 
 def test_npz_files_that_are_damaged_or_not_clear(zoo_cli: Cli, digits: mnist.Split) -> None:

@@ -22,6 +22,10 @@ _IN_EXTRA = {
 }
 
 
+#: Characters of a name in a list of names.
+_WIDEST = 60
+
+
 class ZooError(Exception):
     """Something failed. The message names the input and what was expected."""
 
@@ -76,7 +80,7 @@ def nearest(name: str, choices: Iterable[str]) -> str:
 
 def listed(names: Iterable[str], most: int = 5) -> str:
     """Return names in a line, the first few of many: "a, b, c and 27 more"."""
-    names = list(names)
+    names = [" ".join(name.split())[:_WIDEST] for name in names]  # a header can hold anything
     if len(names) <= most + 1:
         return ", ".join(names) or "none"
     return f"{', '.join(names[:most])} and {len(names) - most} more"

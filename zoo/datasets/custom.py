@@ -100,6 +100,8 @@ def _table(path: Path, recipe: Recipe, task: Task) -> Dataset:
                 f"({listed(labels)}), expected {'2' if task == 'binary' else 'at least 2'}"
             )
     columns = [name for name in names if name != target]
+    if not columns:
+        raise DataError(f"{path}: there is no column besides {target!r} to learn from")
     rows = Split(*csv.read_lines(table.lines, path, columns, target, labels))
     parts = _split({"train": rows}, path)
     if not labels and not all(np.ptp(part.targets) for part in parts.values()):
@@ -107,6 +109,7 @@ def _table(path: Path, recipe: Recipe, task: Task) -> Dataset:
     return _dataset(
         path.stem, str(path), labels, parts, csv.spec(columns, parts["train"].inputs),
         hashlib.sha256(path.read_bytes()).hexdigest(),
+        [f"read as {how}"] if table is csv and (how := csv.described(path)) else [],
     )  # fmt: skip
 
 
@@ -175,12 +178,16 @@ def _is_part(name: str) -> bool:
 
 
 def _class_numbers(
-    classes: Sequence[Any], training: Sequence[Any], source: object
+    classes: Sequence[Any], training: Sequence[Any], source: object, names: Sequence[str] = ()
 ) -> NDArray[np.int64]:
-    """Return the number of each class, which is its index among the classes to train on."""
+    """Return the number of each class, which is its index among the classes to train on.
+
+    Classes may be numbers, which have these names.
+    """
     numbers = {label: number for number, label in enumerate(training)}
     if new := [label for label in classes if label not in numbers]:
-        raise DataError(f"{source}: class {new[0]!r} is not among those to train on")
+        name = names[new[0]] if isinstance(new[0], int) and new[0] < len(names) else new[0]
+        raise DataError(f"{source}: class {name!r} is not among those to train on")
     return np.array([numbers[label] for label in classes], np.int64)
 
 
@@ -202,7 +209,8 @@ def _arrays(recipe: Recipe, source: str, arrays: labelled.Arrays) -> Dataset:
     spec = ImageSpec(train.images.shape[-1], recipe.size or max(train.images.shape[1:3]), (), ())
     parts = {
         part: Split(
-            _scaled(pixels, spec), _class_numbers(numbers.tolist(), classes, f"{source}, {part}")
+            _scaled(pixels, spec),
+            _class_numbers(numbers.tolist(), classes, f"{source}, {part}", names),
         )
         for part, (pixels, numbers) in raw.items()
     }

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo import images
+from zoo.arrays import eight_bits, white
 from zoo.datasets import csv, idx, parquet, pixels
 from zoo.datasets.classes import PARTS
 from zoo.datasets.torchvision import Raw
@@ -268,8 +269,8 @@ def as_pictures(array: NDArray[Any], where: str) -> NDArray[np.uint8]:
     """Return an array of images as uint8 [n, height, width, 1 or 3].
 
     Args:
-        array: [n, height, width], with channels last or first, or [n, side * side]; numbers from 0
-            to 255, or from 0 to 1 if they are no integers.
+        array: [n, height, width], with channels last or first, or [n, side * side]; what is white
+            in them is as `zoo.arrays.white` finds it.
         where: what a message says of it.
 
     Raises:
@@ -285,14 +286,10 @@ def as_pictures(array: NDArray[Any], where: str) -> NDArray[np.uint8]:
     if array.ndim != 4 or array.shape[-1] not in (1, 3) or array.dtype.kind not in "buif":
         expected = "expected images [n, height, width] of numbers, with 1 or 3 channels or without"
         raise DataError(f"{where} holds {array.dtype} {list(shape)}, {expected}")
-    if array.dtype == np.uint8:
-        return np.ascontiguousarray(array)
-    low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
-    if not (low >= 0 and high <= 255):  # also for NaN
-        raise DataError(f"{where} holds numbers from {low:g} to {high:g}, expected 0 to 255")
-    factor = 255.0 if array.dtype.kind in "bf" and high <= 1 else 1.0
-    scaled: NDArray[np.uint8] = np.rint(array.astype(np.float32) * factor).astype(np.uint8)
-    return scaled
+    try:
+        return np.ascontiguousarray(eight_bits(array, white(array)))
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
 
 
 def _as_labels(array: NDArray[Any], where: str) -> list[int | str]:
