@@ -45,6 +45,35 @@ def _slope(k: Any, unbounded: Any = False) -> Any:
     return (p - k.targets) / (divisor if unbounded else np.maximum(divisor, 1e-12))
 
 
+def _epsilon(eps: float) -> list[Mistake]:
+    """What bounds p by an epsilon, instead of the logarithm and the divisor."""
+
+    def loss(p: Any, q: Any, t: Any) -> Any:
+        return -(t * np.log(p) + (1 - t) * np.log(q)).mean()
+
+    def slope(p: Any, q: Any, t: Any) -> Any:
+        return (-t / p + (1 - t) / q) / p.size
+
+    def clipped(k: Any) -> tuple[Any, Any, Any]:
+        p = np.clip(k.outputs, eps, 1 - eps)
+        return p, 1 - p, k.targets
+
+    def added(k: Any) -> tuple[Any, Any, Any]:
+        return k.outputs + eps, 1 - k.outputs + eps, k.targets
+
+    return [
+        Mistake("epsilon", output, lambda k, of=of, by=by: of(*by(k)), _EPSILON)  # type: ignore[misc]
+        for output, of in (("loss", loss), ("doutputs", slope))
+        for by in (clipped, added)
+    ]
+
+
+_EPSILON = Text(
+    "给 p 加了 epsilon，或截断了 p：与 torch 一样，每个对数至少取 -100，分母 p (1 - p) 至少取 "
+    "1e-12，p 本身不动",
+    "p is clipped, or has an epsilon added: as in torch, bound each logarithm by -100 and the "
+    "divisor p (1 - p) by 1e-12, and leave p as it is",
+)
 _MEAN = Text(
     "忘了除以 K：是平均（reduction='mean'），不是求和",
     "forgot 1/K: the loss is a mean (reduction='mean'), not a sum",
@@ -92,6 +121,7 @@ p: outputs, probabilities; t: targets, 0 or 1; one shape; K: the number of eleme
         Mistake("sign", "loss", lambda k: -_sum(k) / k.outputs.size,
                 Text("漏了前面的负号：损失是正的", "the minus in front is missing: a loss is "
                      "positive")),
+        *(mistake for exponent in range(5, 17) for mistake in _epsilon(10.0**-exponent)),
         Mistake("swapped", "loss",
                 lambda k: -(k.targets * _log(1 - k.outputs)
                             + (1 - k.targets) * _log(k.outputs)).mean(),

@@ -51,6 +51,21 @@ def _one_hot(k: Any) -> Any:
     return np.eye(k.outputs.shape[1])[k.targets]
 
 
+def _epsilon(eps: float) -> Mistake:
+    """What keeps log 0 away by an epsilon: a probability that underflows has a wrong loss."""
+
+    def loss(k: Any) -> Any:
+        return -np.log(_softmax(k)[np.arange(len(k.targets)), k.targets] + eps).mean()
+
+    return Mistake("epsilon", "loss", loss, _EPSILON)
+
+
+_EPSILON = Text(
+    "给概率加了 epsilon 再取 log：大的 logits 下损失就错了。直接算 log s = o - log(sum e^o)，"
+    "不会出现 log 0",
+    "an epsilon is added to the probability before the log, which is wrong for large logits: "
+    "compute log s = o - log(sum e^o) directly, where no log 0 can occur",
+)
 _MEAN = Text(
     "忘了除以 N：是平均（reduction='mean'），不是求和",
     "forgot 1/N: the loss is a mean over the rows (reduction='mean'), not a sum",
@@ -113,6 +128,7 @@ o: outputs [N, C], logits; t: targets [N], class numbers; L: a number""",
         Mistake("overflow", "loss",
                 lambda k: -np.log((_softmax(k))[np.arange(len(k.targets)), k.targets]).mean(),
                 _OVERFLOW),
+        *(_epsilon(10.0**-exponent) for exponent in range(5, 17)),
         Mistake("divided_by_all", "loss", lambda k: _sum(k) / k.outputs.size, _ALL),
         Mistake("sign", "loss", lambda k: -_sum(k) / len(k.outputs),
                 Text("漏了前面的负号", "the minus in front is missing")),
