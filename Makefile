@@ -3,6 +3,7 @@
 #   make test    the tests; make test-all: the slow ones too (several processes,
 #                kills, a Ray cluster)
 #   make check   ruff and mypy
+#   make docs    the site in site/, the lessons' pages and notebooks; make docs ALL=1 runs all lessons
 #   make weights train and measure the shipped models again, five seeds each
 PYTHON ?= python3
 VENV   := .venv
@@ -14,7 +15,7 @@ SEEDS  := 1 2 3 4 5
 # Weights come out of one thread: the same bytes on any number of cores, several runs at a time.
 ONE    := OMP_NUM_THREADS=1
 
-.PHONY: demo test test-all check weights tables pins clean
+.PHONY: demo test test-all check docs weights tables catalog pins clean
 
 demo: $(READY)
 	$(BIN)/zoo demo
@@ -29,6 +30,10 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Runs the lessons whose scripts changed, writes docs/*/learn and notebooks/, builds site/.
+docs: $(READY)
+	$(BIN)/python -m docs.generate $(if $(ALL),--all)
 
 weights: $(READY)
 	rm -rf runs/weights
@@ -60,6 +65,10 @@ $(READY): requirements/dev.txt requirements/uv.txt pyproject.toml
 	VIRTUAL_ENV=$(VENV) .uv/bin/uv pip install -q --no-deps --no-build-isolation -e .
 	touch $(READY)
 
+# Compile the Chinese texts of the command, after a change of messages.po.
+catalog: $(READY)
+	$(BIN)/pybabel compile -d zoo/locale -D messages
+
 # Choose the newest versions that pyproject.toml allows; a maintainer's command.
 pins:
 	.uv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
@@ -70,4 +79,4 @@ pins:
 	  --no-emit-index-url --upgrade - -o requirements/uv.txt
 
 clean:
-	rm -rf .venv .uv runs demo-report dist
+	rm -rf .venv .uv runs demo-report dist site

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
-from zoo import __version__
+from zoo import __version__, language
 from zoo.errors import UsageError, VerificationError, ZooError, first_line, needs_extra
-from zoo.table import print_table
+from zoo.help import Command, Group
+from zoo.table import print_table, width
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 #: TensorRT is a provider of ONNX Runtime: torch has no such device.
@@ -29,7 +29,7 @@ SessionDevice = Literal["auto", "cpu", "cuda", "tensorrt", "mps"]
 SessionEngine = Literal["onnx", "numpy", "openvino"]
 
 
-class _Zoo(TyperGroup):
+class _Zoo(Group):
     """Turns errors into one line and the right exit code; `--debug` shows the traceback."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -59,21 +59,7 @@ def _end(message: str, code: int, error: BaseException) -> NoReturn:
     sys.exit(code)
 
 
-class _Sections(TyperCommand):
-    """Prints the options of a long command in sections; Typer itself does so with rich alone."""
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for param in self.get_params(ctx):
-            if (record := param.get_help_record(ctx)) is not None:
-                section = getattr(param, "rich_help_panel", None) or "Options"
-                kind = "Arguments" if param.param_type_name == "argument" else section
-                sections.setdefault(kind, []).append(record)
-        for title, records in sections.items():
-            with formatter.section(title):
-                formatter.write_dl(records)
-
-
+language.install()
 app = typer.Typer(
     cls=_Zoo,
     help="The models every PyTorch course teaches: train, export, predict, serve.",
@@ -82,7 +68,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-command = partial(app.command, cls=_Sections)
+command = partial(app.command, cls=Command)
 
 
 def _option(help: str, *names: str, section: str | None = None, **settings: Any) -> Any:
@@ -182,7 +168,9 @@ def info(model: Model, json: Json = False) -> None:
     if json:
         _print_json(bundle.card)
     else:
-        print(*(f"{name:<11} {text}" for name, text in bundle.describe().items()), sep="\n")
+        lines = {language.translate(name): text for name, text in bundle.describe().items()}
+        widest = max(11, *map(width, lines))
+        print(*(f"{n}{' ' * (widest - width(n))} {text}" for n, text in lines.items()), sep="\n")
 
 
 @command()
@@ -215,6 +203,10 @@ def train(
     engine: Annotated[
         Literal["torch", "numpy"] | None, _recipe(_ENGINE.replace("runs", "trains"))
     ] = None,
+    recipe: Annotated[
+        Literal["best", "notes"],
+        _recipe("Recipe to begin with: the model's best, or as the lecture notes train it."),
+    ] = "best",
     set_: Annotated[
         list[str] | None,
         _recipe("Set any recipe field; repeatable.", "--set", metavar="FIELD=VALUE"),
@@ -247,14 +239,16 @@ def train(
         from zoo.training import distributed, start
     with distributed.one_voice():
         if resume is not None:
-            if data or changes or out is not None:
+            if data or changes or out is not None or recipe != "best":
                 raise UsageError("--resume takes data, recipe and folder from RUN: leave them out")
             run = start.resume(resume, name=model, device=device, tensorboard=tensorboard)
         else:
             assert model is not None
-            recipe = registry.get(model).recipe_on(changes.pop("data", data)).replace(**changes)
+            entry = registry.get(model)
+            base = entry.notes if recipe == "notes" else entry.recipe
+            plan = entry.recipe_on(changes.pop("data", data), base).replace(**changes)
             out = out or start.free_folder(Path("runs") / model)
-            run = start.train(model, recipe, out, device=device, tensorboard=tensorboard)
+            run = start.train(model, plan, out, device=device, tensorboard=tensorboard)
     print(run)
 
 
@@ -648,7 +642,13 @@ def doctor(json: Json = False) -> None:
 @command()
 def lesson(
     name: Annotated[
-        str | None, _argument("LESSON", "Lesson to run.  [default: list]", "zoo.lessons", "names")
+        str | None,
+        _argument(
+            "LESSON",
+            "Lesson to run: name, number or word.  [default: list]",
+            "zoo.lessons",
+            "names",
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -664,8 +664,74 @@ def lesson(
     if json:
         _print_json(catalogue)
     else:
-        rows = [[lesson.name, lesson.heading_zh, lesson.heading_en] for lesson in catalogue]
-        print_table([["name", "标题", "title"], *rows])
+        rows = [
+            [str(number), lesson.name, lesson.heading_zh, lesson.heading_en]
+            for number, lesson in enumerate(catalogue, 1)
+        ]
+        print_table([["", "name", "Chinese", "English"], *rows], right=[0])
+
+
+@command()
+def exercise(
+    name: Annotated[
+        str | None,
+        _argument("EXERCISE", "Exercise to start.  [default: list]", "zoo.exercises", "names"),
+    ] = None,
+    output: Annotated[
+        Path | None, _output("File to write the stub to.  [default: print it]", "-o", "--output")
+    ] = None,
+    force: Annotated[bool, _output("Overwrite an existing file.", "--force")] = False,
+    json: Json = False,
+) -> None:
+    """List the exercises, or write the stub of one to fill in."""
+    from zoo import exercises
+
+    if name is None:
+        if output is not None or force:
+            raise UsageError("-o and --force are for the stub of an exercise: give its name")
+        catalogue = exercises.exercises()
+        if json:
+            fields = [(one.name, one.title, one.lesson) for one in catalogue]
+            _print_json(
+                [{"name": n, "title": t._asdict(), "lesson": lesson} for n, t, lesson in fields]
+            )
+        else:
+            rows = [[one.name, str(one.title), one.lesson] for one in catalogue]
+            heads = exercises.Text("名称 标题 课程", "name title lesson")
+            print_table([str(heads).split(), *rows])
+        return
+    if json:
+        raise UsageError("--json lists the exercises: give no name")
+    chosen = exercises.get(name)
+    if output is None:
+        print(exercises.stub.text(chosen), end="")
+    else:
+        exercises.stub.write(chosen, output, force=force)
+        print(output)
+
+
+@command()
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File with the filled-in stub.")],
+    timeout: Annotated[
+        float, _option("Seconds that its code may take.", min=0.1, metavar="SECONDS")
+    ] = 60,
+    json: Json = False,
+) -> None:
+    """Check a filled-in exercise: forward and gradients, beside torch and numerically."""
+    from zoo import exercises
+
+    report = exercises.check(file, seconds=timeout)
+    if json:
+        _print_json(report)
+    else:
+        for line in report.printed:
+            print(f"{file}: {line}", file=sys.stderr)
+        if report.more:
+            print(f"{file}: ... {report.more:,} more lines", file=sys.stderr)
+        print(*exercises.lines(report), sep="\n")
+    if not report.passed:
+        raise typer.Exit(1)
 
 
 @command()

@@ -6,13 +6,16 @@ import functools
 import json
 import multiprocessing
 import os
+import shutil
 import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+os.environ["ZOO_LANG"] = "en"  # whatever this machine's is; tests/test_language.py has the other
 
 import numpy as np
 import onnx
@@ -25,6 +28,8 @@ from zoo.bundle.folder import Bundle, weights_dir
 from zoo.datasets import mnist
 
 if TYPE_CHECKING:
+    from selenium import webdriver
+
     from zoo.export.bundle import Exported
     from zoo.export.variant import Variant
 
@@ -245,9 +250,30 @@ def quick_run(tmp_path_factory: pytest.TempPathFactory, zoo_command: list[str]) 
 @pytest.fixture
 def broken_copy(tmp_path: Path) -> Path:
     """A copy of the shipped linear bundle, to be damaged."""
-    import shutil
-
     return Path(shutil.copytree(weights_dir() / "linear", tmp_path / "bundle"))
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """Headless Chromium. In CI it has to be there; elsewhere its absence skips, with the reason."""
+    from selenium import webdriver
+
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        assert not os.environ.get("CI"), "CI installs chromium and chromium-driver"
+        pytest.skip("no chromium and chromedriver: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for word in (
+        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        "--lang=en", f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
+    ):  # fmt: skip
+        options.add_argument(word)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    chrome = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    yield chrome
+    chrome.quit()
 
 
 @pytest.fixture(scope="session")

@@ -11,15 +11,9 @@ from conftest import ROOT
 
 #: The rooms, from the ground up; a file imports from its own room and from those above it here.
 FLOORS = (
-    ("zoo/version.py", "zoo/errors.py"),
-    (
-        "zoo/files.py",
-        "zoo/progress.py",
-        "zoo/hardware.py",
-        "zoo/spec.py",
-        "zoo/table.py",
-        "zoo/language.py",
-    ),
+    ("zoo/version.py", "zoo/errors.py", "zoo/language.py"),
+    ("zoo/files.py", "zoo/progress.py", "zoo/hardware.py", "zoo/spec.py", "zoo/table.py"),
+    ("zoo/help.py",),
     ("zoo/recipe.py",),
     ("zoo/entry.py",),
     ("zoo/registry.py", "zoo/models/", "zoo/preparation.py", "zoo/arrays.py"),
@@ -33,7 +27,7 @@ FLOORS = (
     ("zoo/evaluation/",),
     ("zoo/export/",),
     ("zoo/training/",),
-    ("zoo/lessons/", "zoo/doctor.py"),
+    ("zoo/lessons/", "zoo/exercises/", "zoo/doctor.py"),
     ("zoo/__init__.py",),
     ("serve/",),
     ("cli.py",),

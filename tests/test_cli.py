@@ -221,15 +221,32 @@ def test_doctor_without_the_train_extra(tmp_path: Path) -> None:
 def test_lessons_are_listed_and_run(zoo_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     done = zoo_cli("lesson")
     assert done.exit_code == 0
-    names = [line.split()[0] for line in done.stdout.splitlines()[1:]]
-    assert len(names) == 34
+    rows = [line.split() for line in done.stdout.splitlines()[1:]]
+    assert [row[0] for row in rows] == [str(number) for number in range(1, len(rows) + 1)]
+    names = [row[1] for row in rows]
     assert {"tensors", "basic_cnn", "conv2d_by_hand"} <= set(names)
-    (line,) = (line for line in done.stdout.splitlines() if line.startswith("gradient_descent"))
-    assert line.split() == ["gradient_descent", "梯度下降", "Gradient", "descent"]
+    (row,) = (row for row in rows if row[1] == "gradient_descent")
+    assert row[2:] == ["梯度下降", "Gradient", "descent"]
     assert [one["name"] for one in json.loads(zoo_cli("lesson", "--json").stdout)] == names
     ran = zoo_cli("lesson", "flatten_by_hand")
     assert ran.exit_code == 0
     assert "largest difference" in ran.stdout
+    title, *_, file = ran.stdout.partition("\n\n")[0].splitlines()
+    assert "Flatten" in title
+    assert file.startswith("file: ")
+    assert file.endswith("flatten_by_hand.py")
+    by_number = zoo_cli("lesson", str(names.index("flatten_by_hand") + 1))
+    assert by_number.stdout.splitlines()[0] == title
     wrong = zoo_cli("lesson", "gradient-descent")
     assert wrong.exit_code == 2
     assert "Did you mean 'gradient_descent'?" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [("卷积神经", "basic_cnn"), ("nn_st", "nn_standard_flow"), ("ReLU", "relu_by_hand")],
+)
+def test_a_lesson_is_found_by_a_part_of_its_name_or_heading(word: str, name: str) -> None:
+    from zoo import lessons
+
+    assert lessons.get(word).name == name

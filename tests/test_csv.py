@@ -350,5 +350,7 @@ def test_a_table_of_any_dialect_is_learned_alike() -> None:
         for name in ("a.csv", "b.csv")
     )
     assert one.labels == two.labels == ("groß", "klein")
+    assert one.notes == ()
+    assert two.notes == ("read as Windows-1252, separated by semicolons",)
     assert np.array_equal(one.train.inputs, two.train.inputs)
     assert np.array_equal(one.test.targets, two.test.targets)

@@ -156,7 +156,7 @@ def test_csv_takes_a_byte_order_mark_other_columns_and_any_order(tmp_path: Path)
         list(csv.rows(path, ["a"]))
 
 
-@pytest.mark.parametrize("text", ["", "tall", "nan", "inf", "1e99", "1,5"])
+@pytest.mark.parametrize("text", ["", "tall", "nan", "inf", "1e99", "1,5", "1_000"])
 def test_numbers_must_be_finite_numbers(text: str) -> None:
     with pytest.raises(DataError, match="column 'bmi': expected a"):
         csv.numbers([text], ["bmi"])

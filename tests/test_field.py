@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from conftest import rows_of
 
+from zoo.datasets import idx
+
 FIELD = Path(__file__).parent / "field"
 Cli = Callable[..., Any]
 
@@ -30,10 +32,24 @@ ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("name", ANSWERS)
+#: The same for tables, which `logistic` takes.
+TABLES = {
+    "13-ok.csv": ["benign"] * 6,
+    "13-short-row.csv": ["benign"] * 2
+    + ["(line 4: 29 fields, the header has 30)"]
+    + ["benign"] * 3,
+    "13-float64-too-large.npy": ["benign"] * 2 + ["(range of float32)"] + ["benign"] * 3,
+    "14-column-twice.csv": ["(the header has a column twice: worst radius)"],
+    "15-header-only.csv": ["(no rows below the header)"],
+    "15-semicolons.csv": ["benign"] * 6,
+}
+
+
+@pytest.mark.parametrize("name", [*ANSWERS, *TABLES])
 def test_what_earlier_versions_failed_on(name: str, zoo_cli: Cli) -> None:
-    wanted = ANSWERS[name]
-    result = zoo_cli("predict", "resnet", FIELD / name, "--json")
+    wanted = (ANSWERS | TABLES)[name]
+    model = "logistic" if name in TABLES else "resnet"
+    result = zoo_cli("predict", model, FIELD / name, "--json")
     rows = json.loads(result.stdout)["rows"]
     assert len(rows) == len(wanted)
     for row, answer in zip(rows, wanted, strict=True):
@@ -57,3 +73,20 @@ def test_the_names_of_an_archive_are_in_its_own_code_page(zoo_cli: Cli) -> None:
 def test_digits_that_people_draw_and_photograph(name: str, model: str, zoo_cli: Cli) -> None:
     (row,) = rows_of(zoo_cli("predict", model, FIELD / name, "--json"))
     assert row["label"] == name[-5]
+
+
+def test_emnist_is_turned_for_predict_and_evaluate(zoo_cli: Cli) -> None:
+    images = FIELD / "17-emnist" / "emnist-digits-test-images-idx3-ubyte.gz"
+    rows = rows_of(zoo_cli("predict", "resnet", images, "--json"))
+    truth = idx.read(FIELD / "17-emnist" / "emnist-digits-test-labels-idx1-ubyte.gz")
+    assert [row["label"] for row in rows] == [str(label) for label in truth]
+    result = zoo_cli("evaluate", "resnet", "--data", FIELD / "17-emnist", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["metrics"]["accuracy"] == 1.0
+
+
+def test_a_column_twice_is_refused_for_training(zoo_cli: Cli) -> None:
+    table = FIELD / "14-train-column-twice.csv"
+    refused = zoo_cli("train", "logistic", "--data", table, "--target", "sick")
+    assert refused.exit_code == 1
+    assert "the header has a column twice: alpha" in refused.stderr

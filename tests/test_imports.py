@@ -41,6 +41,7 @@ def test_importing_zoo_imports_nearly_nothing() -> None:
     [
         ("--help",), ("list",), ("info", "cnn"), ("train", "--help"), ("lesson",),
         ("compare", "logistic", "linear"), ("export", "linear", "--format", "triton"),
+        ("exercise",), ("exercise", "conv2d"),
     ],
     ids=" ".join,
 )  # fmt: skip

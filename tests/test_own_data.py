@@ -412,13 +412,12 @@ def test_gray_images_stay_gray_and_digits_dark(tmp_path: Path, digits: mnist.Spl
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Photographed digits in class folders 0 to 9, and one sheet that is blank."""
     root = tmp_path_factory.mktemp("data") / "photos"
-    names = ("gray paper", "small", "red on blue", "chalk")
-    for condition in names:
+    for condition in ("gray paper", "red on blue"):
         for source, digit, _, picture in battery.pictures(only=condition):
             if "hand" in source:
                 folder = root / str(digit)
                 folder.mkdir(parents=True, exist_ok=True)
-                picture.save(folder / f"{source} {condition}.png")
+                picture.resize((90, 90)).save(folder / f"{source} {condition}.png")
     Image.new("L", (90, 60), 250).save(root / "3" / "blank.png")
     return root
 
@@ -431,7 +430,7 @@ def test_digits_in_photos_are_prepared_for_training_as_for_predict(
     assert isinstance(spec, ImageSpec)
     assert (spec.channels, spec.size, spec.background, spec.centered) == (1, 28, "dark", True)
     said = "\n".join(data.notes)
-    assert "1 of 321 files cannot be read" in said
+    assert "1 of 161 files cannot be read" in said
     assert "blank.png: no digit" in said
     assert "the pictures are digits: each is found, scaled and centered as in MNIST" in said
     from serve.batch.sources import read
@@ -443,7 +442,7 @@ def test_digits_in_photos_are_prepared_for_training_as_for_predict(
 
     done = zoo_cli(
         "train", "cnn", "--data", photos, "--init", "pretrained", "--epochs", 1,
-        "--set", "lr=0.0005", "--out", "run",
+        "--set", "lr=0.0005", "--set", "ema_decay=0", "--out", "run",
     )  # fmt: skip
     assert done.exit_code == 0, done.stderr
     assert "the pictures are digits" in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import textwrap
@@ -119,6 +120,68 @@ def test_a_new_file_is_a_new_model(
     assert predicted.exit_code == 0, predicted.stderr
     assert len(predicted.stdout.splitlines()) == 31
     assert zoo.card("run").test["accuracy"] > 0.9
+
+
+BARE = """
+import torch
+from torch import nn
+
+class Block(nn.Module):
+    def forward(self, x):
+        return torch.relu(x)
+
+class Net(nn.Module):
+    def __init__(self):
+        super(Net, self).__init__()
+        self.l1 = nn.Linear(784, 32)
+        self.block = Block()
+        self.l2 = nn.Linear(32, 10)
+
+    def forward(self, x):
+        return self.l2(self.block(self.l1(x.view(-1, 784))))
+"""
+
+
+def test_a_students_class_alone_is_a_model(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    zoo_cli: Callable[..., Any],
+    digit_folder: Path,
+) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "mine.py").write_text(BARE)
+    monkeypatch.setenv("ZOO_MODELS", str(models))
+    trained = zoo_cli("train", "mine", "--epochs", "1", "--batch-size", "512", "--lr", "0.1")
+    assert trained.exit_code == 0, trained.stderr
+    assert zoo.card("runs/mine").test["accuracy"] > 0.85
+    assert zoo_cli("export", "runs/mine", "-o", "mine.onnx").exit_code == 0
+    assert zoo_cli("predict", "runs/mine", digit_folder).exit_code == 0
+    assert zoo.load("runs/mine")(torch.zeros(3, 1, 28, 28)).shape == (3, 10)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (("784, 32", "400, 32"), "mat1 and mat2 shapes cannot be multiplied"),
+        (("32, 10", "32, 7"), r"expected to map float32 \[2, 1, 28, 28\] to \[2, 10\]"),
+        (("__init__(self)", "__init__(self, hidden)"), "its __init__ needs 'hidden'"),
+        (("class Net", "class Other"), "expected ENTRY"),
+    ],
+)
+def test_a_students_class_that_does_not_fit_gets_one_line(
+    change: tuple[str, str],
+    reason: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    zoo_cli: Callable[..., Any],
+) -> None:
+    (tmp_path / "mine.py").write_text(BARE.replace(*change))
+    monkeypatch.setenv("ZOO_MODELS", str(tmp_path))
+    refused = zoo_cli("train", "mine", "--epochs", "1")
+    assert refused.exit_code in (1, 2)
+    assert len(refused.stderr.splitlines()) == 1
+    assert re.search(reason, refused.stderr)
 
 
 def test_a_new_file_in_the_package_is_a_new_model(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 `names()` only lists files; `get(name)` imports that one file. A folder named in the environment
 variable ZOO_MODELS is searched too (several are joined as in PATH), so that a model can be tried
-without being installed.
+without being installed. There a file with a class `Net(nn.Module)` alone is a model, too.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from zoo.entry import Entry
 from zoo.errors import ZooError, needs_extra, unknown
+from zoo.recipe import NOTES
 
 _MODELS = Path(__file__).parent / "models"
 _GROUP = "zoo.models"
@@ -53,17 +55,44 @@ def get(name: str) -> Entry:
             if file.parent == _MODELS:
                 entry = getattr(importlib.import_module(f"zoo.models.{name}"), "ENTRY", None)
             else:
-                entry = getattr(_load_file(name, file), "ENTRY", None)
+                module = _load_file(name, file)
+                entry = getattr(module, "ENTRY", None) or _bare_entry(name, module)
         elif (point := _plugins().get(name)) is not None:
             entry = point.load()
         else:
             raise unknown("model", name, names())
     if not isinstance(entry, Entry) or entry.name != name:
-        raise ZooError(f"model file {name!r}: expected ENTRY = Entry(name={name!r}, ...)")
+        raise ZooError(
+            f"model file {name!r}: expected ENTRY = Entry(name={name!r}, ...), or a class Net"
+        )
     return entry
 
 
-def _load_file(name: str, file: Path) -> object:
+def _bare_entry(name: str, module: ModuleType) -> Entry | None:
+    """Build the entry of a file that only has a class `Net`, or one class of a network.
+
+    It learns MNIST's digits as the notes do.
+    """
+    from torch import nn
+
+    own = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, nn.Module)
+        and value.__module__ == module.__name__
+    ]
+    network = getattr(module, "Net", own[0] if len(own) == 1 else None)
+    if network is None:
+        return None
+    title = (module.__doc__ or "").strip().partition("\n")[0] or name
+    return Entry(
+        name=name, title=title, lesson=title, network=network, dataset="mnist",
+        task="classification", recipe=NOTES, parameters=0, limits="Not known.",
+    )  # fmt: skip
+
+
+def _load_file(name: str, file: Path) -> ModuleType:
     module_name = f"zoo_models_{name}"
     spec = importlib.util.spec_from_file_location(module_name, file)
     assert spec is not None

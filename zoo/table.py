@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from unicodedata import east_asian_width
 
+from zoo import language
+
 
 def print_table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> None:
-    """Print rows of cells, the header first; the columns numbered in `right` are flush right."""
+    """Print rows of cells, the header first; the columns numbered in `right` are flush right.
+
+    The header is translated.
+    """
+    rows = [list(map(language.translate, rows[0])), *rows[1:]]
     widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = []

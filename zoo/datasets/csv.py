@@ -60,6 +60,17 @@ def header(path: Path) -> list[str]:
         return names
 
 
+def described(path: Path) -> str:
+    """Return how a file is read, if not as UTF-8 with commas: "Windows-1252, separated by tabs".
+
+    Raises:
+        DataError: as `lines`.
+    """
+    with _open(path, ()) as (_, _, dialect):
+        plain = dialect.encoding in ("utf-8", "utf-8-sig") and dialect.delimiter == ","
+        return "" if plain else dialect.text
+
+
 def lines(path: Path, columns: Sequence[str], keep: Sequence[str] = ()) -> Iterator[Line]:
     """Yield the rows of a CSV file, a few in memory at a time; blank lines are passed over.
 
@@ -244,7 +255,7 @@ def numbers(texts: Sequence[str], columns: Sequence[str]) -> list[float]:
     values = []
     for name, text in zip(columns, texts, strict=True):
         try:
-            value = float(text)
+            value = float(text if "_" not in text else "")  # to Python, 1_000 is a number
         except ValueError:
             raise DataError(f"column {name!r}: expected a number, found {text!r}") from None
         if not math.isfinite(value) or abs(value) > LARGEST:

@@ -109,6 +109,7 @@ def _table(path: Path, recipe: Recipe, task: Task) -> Dataset:
     return _dataset(
         path.stem, str(path), labels, parts, csv.spec(columns, parts["train"].inputs),
         hashlib.sha256(path.read_bytes()).hexdigest(),
+        [f"read as {how}"] if table is csv and (how := csv.described(path)) else [],
     )  # fmt: skip
 
 

@@ -75,7 +75,9 @@ class Dialect(NamedTuple):
     def text(self) -> str:
         """The dialect in words, for messages."""
         encoding = {"cp1252": "Windows-1252", "gb18030": "GBK"}.get(self.encoding, self.encoding)
-        return f"{encoding.upper().removesuffix('-SIG')}, separated by {DELIMITERS[self.delimiter]}"
+        if encoding.startswith("utf"):
+            encoding = encoding.upper().removesuffix("-SIG")
+        return f"{encoding}, separated by {DELIMITERS[self.delimiter]}"
 
 
 def with_point(text: str) -> str:

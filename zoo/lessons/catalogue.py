@@ -10,10 +10,12 @@ where it draws one, a line "Picture: file.png".
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from zoo import language
 from zoo.errors import ZooError, needs_extra, unknown
 
 _PACKAGE = Path(__file__).parent.parent
@@ -22,13 +24,12 @@ ORDER = tuple(
     """
     tensors math_operations autograd optim nn_standard_flow linear_model gradient_descent
     back_propagation linear_regression logistic_regression dataset_and_dataloader
-    softmax_classifier gpu loading_mnist basic_cnn inception_block googlenet resnet
-    rnn_and_rnn_cell
-    what_goes_wrong looking_inside
-    conv2d_by_hand max_pool2d_by_hand batch_norm2d_by_hand flatten_by_hand
-    linear_by_hand dropout_by_hand
-    activations relu_by_hand tanh_by_hand sigmoid_by_hand mse_loss_by_hand
-    bce_loss_by_hand cross_entropy_loss_by_hand nll_loss_by_hand sgd_by_hand cnn_by_hand
+    softmax_classifier gpu loading_mnist weight_initialization basic_cnn inception_block googlenet
+    resnet rnn_and_rnn_cell what_goes_wrong looking_inside
+    convolution_by_hand conv2d_by_hand max_pool2d_by_hand batch_norm2d_by_hand flatten_by_hand
+    linear_by_hand dropout_by_hand activations relu_by_hand tanh_by_hand sigmoid_by_hand
+    mse_loss_by_hand bce_loss_by_hand cross_entropy_loss_by_hand nll_loss_by_hand sgd_by_hand
+    cnn_by_hand
     """.split()
 )
 
@@ -44,6 +45,7 @@ class Lesson:
         script: the file to run.
         implements: the files with the code it shows, from the repository's root ("zoo/...").
         picture: the name of the PNG file it draws, or None.
+        aim: the first sentence of its text, in the language of `zoo.language`.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Lesson:
     script: Path
     implements: tuple[str, ...]
     picture: str | None
+    aim: str = ""
 
 
 def folder() -> Path:
@@ -75,14 +78,26 @@ def lessons() -> list[Lesson]:
 
 
 def get(name: str) -> Lesson:
-    """Return one lesson.
+    """Return one lesson: by its name, its number in the notes' order, or a part of its headings.
+
+    Of several that match, the one whose name or heading begins so comes first.
 
     Raises:
-        UsageError: no lesson has this name; the nearest one is named. ZooError: as `lessons`.
+        UsageError: no lesson matches; the nearest one is named. ZooError: as `lessons`.
     """
-    if name not in ORDER:
+    if name in ORDER:
+        return _read(name)
+    if name.isdecimal() and 1 <= int(name) <= len(ORDER):
+        return _read(ORDER[int(name) - 1])
+    wanted = name.strip().lower()
+    matches = []
+    for lesson in lessons() if wanted else ():
+        texts = [lesson.name, lesson.heading_zh.lower(), lesson.heading_en.lower()]
+        if any(wanted in text for text in texts):
+            matches.append((not any(text.startswith(wanted) for text in texts), lesson))
+    if not matches:
         raise unknown("lesson", name, ORDER)
-    return _read(name)
+    return min(matches, key=lambda match: match[0])[1]
 
 
 def run(name: str) -> None:
@@ -94,15 +109,21 @@ def run(name: str) -> None:
     """
     import runpy
 
-    script = get(name).script
-    with needs_extra("train", f"lesson {name!r}"):
-        runpy.run_path(str(script), run_name="__main__")
+    lesson = get(name)
+    print(f"{lesson.heading_zh} · {lesson.heading_en}")
+    for title, text in (("aim", lesson.aim), ("file", str(lesson.script))):
+        if text:
+            print(f"{language.translate(title)}: {text}")
+    print(flush=True)
+    with needs_extra("train", f"lesson {lesson.name!r}"):
+        runpy.run_path(str(lesson.script), run_name="__main__")
 
 
 def _read(name: str) -> Lesson:
     script = folder() / f"{name}.py"
     try:
-        text = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or ""
+        source = script.read_text(encoding="utf-8")
+        text = ast.get_docstring(ast.parse(source)) or ""
     except FileNotFoundError:
         raise ZooError(f"lesson {name!r}: {script} is missing; reinstall the zoo") from None
     head, *lines = text.splitlines() or [""]
@@ -111,7 +132,16 @@ def _read(name: str) -> Lesson:
     if not (chinese and english and code):
         raise ZooError(f'{script}: expected a docstring "中文 · English" with a line "Code: ..."')
     files = tuple(part.strip() for part in code.split(","))
-    return Lesson(name, chinese, english, script, files, picture or None)
+    return Lesson(name, chinese, english, script, files, picture or None, _aim(source))
+
+
+def _aim(source: str) -> str:
+    """Return the first sentence of a script's Markdown in the language; "" if it has none."""
+    _, _, cell = source.partition(f'# %% [markdown] lang="{language.current()}"\n')
+    lines = [line.removeprefix("#").strip() for line in cell.partition("# %%")[0].splitlines()]
+    text = " ".join(line for line in lines if line and not line.startswith("#"))
+    first = re.match(r".+?(?:[。！？]|[.!?](?= |$))", text)
+    return first[0] if first else ""
 
 
 def _field(lines: Sequence[str], key: str) -> str:

@@ -38,6 +38,16 @@ ENTRY = Entry(
         schedule="constant",
         keep="last",
     ),
+    # All rows in each step, a constant learning rate, no momentum.
+    notes=Recipe(
+        epochs=100,
+        batch_size=266,
+        optimizer="sgd",
+        lr=0.01,
+        momentum=0,
+        schedule="constant",
+        keep="last",
+    ),
     parameters=11,
     limits="442 patients of one study; a teaching example, not for medical use.",
 )

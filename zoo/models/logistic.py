@@ -35,6 +35,16 @@ ENTRY = Entry(
     recipe=Recipe(
         epochs=100, batch_size=57, optimizer="sgd", lr=0.1, momentum=0.9, weight_decay=0.01
     ),
+    # Mini-batches from a DataLoader, a constant learning rate, no momentum.
+    notes=Recipe(
+        epochs=100,
+        batch_size=32,
+        optimizer="sgd",
+        lr=0.01,
+        momentum=0,
+        schedule="constant",
+        keep="last",
+    ),
     parameters=31,
     limits="569 patients of one hospital; a teaching example, not for medical use.",
 )

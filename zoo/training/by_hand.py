@@ -107,7 +107,9 @@ def _optimizers(
     for group, group_decay in ((weights, decay), (biases, 0.0)):
         if recipe.optimizer == "sgd":
             optimizers.append(
-                scratch.SGD(group, lr, momentum, weight_decay=group_decay, nesterov=momentum > 0)
+                scratch.SGD(
+                    group, lr, momentum, weight_decay=group_decay, nesterov=recipe.looks_ahead
+                )
             )
         else:
             optimizers.append(scratch.AdamW(group, lr, weight_decay=group_decay))

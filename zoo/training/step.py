@@ -122,14 +122,10 @@ def _optimizers(network: nn.Module, recipe: Recipe) -> list[torch.optim.Optimize
         {"params": weights, "weight_decay": recipe.weight_decay},
         {"params": biases, "weight_decay": 0.0},
     ]
-    momentum = recipe.momentum
     # fused: one kernel updates all parameters, instead of some for each
     if recipe.optimizer == "sgd":
-        return [
-            torch.optim.SGD(
-                groups, lr=recipe.lr, momentum=momentum, nesterov=momentum > 0, fused=True
-            )
-        ]
+        momentum: dict[str, Any] = {"momentum": recipe.momentum, "nesterov": recipe.looks_ahead}
+        return [torch.optim.SGD(groups, lr=recipe.lr, fused=True, **momentum)]
     optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=recipe.lr, fused=True)]
     if hidden:
         optimizers.append(_muon(hidden, recipe))
@@ -142,10 +138,9 @@ def _muon(kernels: list[nn.Parameter], recipe: Recipe) -> torch.optim.Muon:
     A kernel [C_out, C_in, k, k] is the matrix [C_out, C_in k k].
     """
     matrices = [nn.Parameter(p.detach().view(len(p), -1)) for p in kernels]  # the same memory
-    momentum = recipe.momentum
     muon = torch.optim.Muon(
-        matrices, lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=momentum,
-        nesterov=momentum > 0, adjust_lr_fn="match_rms_adamw",
+        matrices, lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=recipe.momentum,
+        nesterov=recipe.looks_ahead, adjust_lr_fn="match_rms_adamw",
     )  # fmt: skip
 
     def take_gradients(*_: object) -> None:

@@ -1,0 +1,1 @@
+"""The exercises, one file each: formulas, cases, torch's results, typical mistakes."""
