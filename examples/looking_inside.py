@@ -311,7 +311,7 @@ assert abs(fresh_on_ink - on_ink) < 0.1
 # their |gradient| and their contributions.
 
 # %%
-figure = lessons.figure(7.0, 4.6)
+figure = lessons.figure(8.0, 5.2)
 grid = figure.subplots(6, 10)
 digits = [int((y == digit).nonzero()[0]) for digit in range(10)]
 brightest = maps[digits[5]].max().item()  # one scale for all maps
