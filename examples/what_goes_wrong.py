@@ -214,7 +214,10 @@ hurt = dead_units[-1]
 for _ in range(6):
     train(net, x, y, lr=0.05, epochs=1)
     dead_units.append(dead(net))
-print(f"dead: {dead_units[0]:.0%} -> {hurt:.0%} -> {dead_units[-1]:.0%}")
+lessons.say(
+    f"死掉的单元：{dead_units[0]:.0%} -> {hurt:.0%} -> {dead_units[-1]:.0%}",
+    f"dead units: {dead_units[0]:.0%} -> {hurt:.0%} -> {dead_units[-1]:.0%}",
+)
 late_score = accuracy(net, valid_x)
 lessons.say(
     f"6 个正常的周期之后正确率 {late_score:.3f}，一次正常训练 3 个周期就有 {healthy_score:.3f}",
@@ -246,6 +249,7 @@ net = nn.Sequential(
 train(net, x, y)
 batch_sizes = [2, 4, 8, 16, 32, 64, 128]
 scores = {}
+lessons.say(f"正确率，一批 {batch_sizes} 张", f"accuracy with batches of {batch_sizes}")
 for mode in ("train", "eval"):
     net.train(mode == "train")
     scores[mode] = []
@@ -253,7 +257,7 @@ for mode in ("train", "eval"):
         with torch.no_grad():
             predicted = torch.cat([net(part).argmax(dim=1) for part in valid_x.split(size)])
         scores[mode].append((predicted == valid_y).float().mean().item())
-    print(f"{mode + '()':<8} accuracy by batch size: {[round(s, 3) for s in scores[mode]]}")
+    print(f"{mode + '()':<8}", [round(score, 3) for score in scores[mode]])
 assert scores["train"][0] < 0.65
 assert max(scores["eval"]) - min(scores["eval"]) < 0.002
 assert min(scores["eval"]) > max(scores["train"])
