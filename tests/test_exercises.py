@@ -53,7 +53,7 @@ def test_a_solution_passes(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", MISTAKES)
 def test_a_typical_mistake_gets_its_hint(line: str, tmp_path: Path) -> None:
     name, change, wrong, mistake = (part.strip() for part in line.split(" | "))
-    old, _, new = (part.strip() for part in change.partition("=>"))
+    old, _, new = (part.strip().replace("\\n", "\n") for part in change.partition("=>"))
     checks = verdict(name, replaced(name, old, new), tmp_path)
     assert checks[wrong].state == "wrong", checks
     assert checks[wrong].mistake == mistake, checks[wrong]

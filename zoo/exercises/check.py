@@ -120,9 +120,10 @@ def _read(path: Path) -> bytes:
 def _exercise(path: Path, tree: ast.Module) -> Exercise:
     """Return the exercise that the line EXERCISE = "..." names, without running the file."""
     for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else ()
-        names = [target.id for target in targets if isinstance(target, ast.Name)]
-        if isinstance(node, ast.Assign) and "EXERCISE" in names:
+        if not isinstance(node, ast.Assign | ast.AnnAssign):
+            continue
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        if "EXERCISE" in [target.id for target in targets if isinstance(target, ast.Name)]:
             value = node.value.value if isinstance(node.value, ast.Constant) else None
             if isinstance(value, str):
                 return catalogue.get(value)

@@ -43,15 +43,17 @@ def find(mistakes: Iterable[Mistake], output: str, trials: Sequence[Trial]) -> H
 
 
 def typical(mistakes: Iterable[Mistake], output: str, trials: Sequence[Trial]) -> Hint | None:
-    """Return the typical mistake that explains all wrong results, the best match first."""
+    """Return the typical mistake that explains all wrong results, the best match first.
+
+    Where every wrong case is an error, the mistake must explain the right ones, too.
+    """
     best: tuple[int, Hint] | None = None
     wrong = [trial for trial in trials if not _right(trial, output)]
-    for mistake in mistakes:
-        if mistake.output != output or not any(trial.results for trial in wrong):
-            continue
-        if all(_explains(mistake, trial) for trial in wrong):
+    least = 1 if any(trial.results for trial in wrong) else len(trials)
+    for mistake in mistakes if len(wrong) < len(trials) or least == 1 else ():
+        if mistake.output == output and all(_explains(mistake, trial) for trial in wrong):
             score = sum(_explains(mistake, trial) for trial in trials)
-            if best is None or score > best[0]:
+            if score >= least and (best is None or score > best[0]):
                 best = score, Hint(mistake.key, mistake.hint)
     return best[1] if best else None
 

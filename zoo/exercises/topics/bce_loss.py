@@ -92,6 +92,11 @@ p: outputs, probabilities; t: targets, 0 or 1; one shape; K: the number of eleme
         Mistake("sign", "loss", lambda k: -_sum(k) / k.outputs.size,
                 Text("漏了前面的负号：损失是正的", "the minus in front is missing: a loss is "
                      "positive")),
+        Mistake("swapped", "loss",
+                lambda k: -(k.targets * _log(1 - k.outputs)
+                            + (1 - k.targets) * _log(k.outputs)).mean(),
+                Text("p 与 1 - p 换错了：t 乘 log p，1 - t 乘 log(1 - p)",
+                     "p and 1 - p are swapped: t goes with log p, and 1 - t with log(1 - p)")),
         Mistake("second_term_missing", "loss",
                 lambda k: -(k.targets * _log(k.outputs)).mean(),
                 Text("少了第二项 (1 - t) log(1 - p)：t = 0 的也要算",

@@ -156,8 +156,11 @@ def _train(net: Any, module: ModuleType) -> list[Check]:
     elif sum(added) > len(added) / 2:
         message = str(_ACCUMULATED).format(bad=sum(added), count=len(added))
         checks = [Check("train", "wrong", message, mistake="zero_grad", hint=_hint("zero_grad"))]
-    with torch.no_grad():
-        outputs = net.cpu().eval()(images)
+    try:
+        with torch.no_grad():
+            outputs = net.cpu().eval()(images)
+    except Exception as error:
+        return [*checks, _raised("accuracy", error, module)]
     accuracy = float((outputs.argmax(dim=1) == labels).double().mean())
     figures = {"count": MEASURE, "accuracy": accuracy, "wanted": ACCURACY}
     message = str(_REACHED).format(**figures)
@@ -201,7 +204,8 @@ def _data() -> tuple[Any, Any, Any]:
 
     def tensors(split: Any, count: int) -> tuple[Any, Any]:
         images = torch.from_numpy(split.inputs[:count]).permute(0, 3, 1, 2) / 255
-        return (images - 0.1307) / 0.3081, torch.from_numpy(split.targets[:count])
+        images = ((images - 0.1307) / 0.3081).contiguous()  # view() works on them, too
+        return images, torch.from_numpy(split.targets[:count])
 
     generator = torch.Generator().manual_seed(0)
     rows = TensorDataset(*tensors(dataset.train, TRAIN))

@@ -104,6 +104,27 @@ _KINDS: tuple[tuple[str, Callable[[Any], Any], Text], ...] = (
              "(1 - dampening) g"),
     ),
     (
+        "velocity_sign", lambda k: -_v(k, first=1.0) if k.velocity is None or not k.momentum
+        else k.momentum * k.velocity - (1 - k.dampening) * _g(k),
+        Text("velocity 里梯度的符号反了：v = momentum v + (1 - dampening) g，再 w - lr v",
+             "the sign of the gradient in the velocity is the wrong way round: v = momentum v + "
+             "(1 - dampening) g, then w - lr v"),
+    ),
+    (
+        "decay_dampened", lambda k: _g(k) if k.velocity is None or not k.momentum
+        else k.momentum * k.velocity + (1 - k.dampening) * k.gradient + k.weight_decay * k.w,
+        Text("weight_decay 在 dampening 之后才加：应先加到梯度，dampening 对两者都起作用",
+             "the weight decay is added after the dampening: add it to the gradient first, since "
+             "dampening acts on both"),
+    ),
+    (
+        "decay_of_velocity",
+        lambda k: _v(k, g=k.gradient + (
+            0 if k.velocity is None or not k.momentum else k.weight_decay * k.velocity)),
+        Text("weight_decay 乘在了 velocity 上：应是 weight_decay · w，加到梯度",
+             "the weight decay is of the velocity: it is weight_decay * w, added to the gradient"),
+    ),
+    (
         "momentum_average",
         lambda k: _g(k) if not k.momentum
         else (k.momentum * (0 if k.velocity is None else k.velocity) + (1 - k.momentum) * _g(k)),
@@ -154,6 +175,9 @@ w, gradient, velocity: one shape""",
         Mistake("decay_sign", "w_after",
                 lambda k: _moved(k, _v(k, g=(g := k.gradient - k.weight_decay * k.w)), g=g),
                 _KINDS[3][2]),
+        Mistake(_KINDS[-2][0], "w_after", lambda k: _moved(k, _KINDS[-2][1](k), g=k.gradient),
+                _KINDS[-2][2]),
+        Mistake(_KINDS[-3][0], "w_after", lambda k: _moved(k, _KINDS[-3][1](k)), _KINDS[-3][2]),
         Mistake("decay_decoupled", "w_after",
                 lambda k: _moved(k, _v(k, g=k.gradient), g=k.gradient)
                 - k.lr * k.weight_decay * k.w,
