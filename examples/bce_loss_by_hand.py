@@ -235,7 +235,8 @@ for name, color, style in (("apart", "#c2571a", "-"), ("together", "#2563a8", "-
     right.plot(z, inputs.grad, style, color=color, label=name)
 z = torch.tensor([-25.0, -35.0], requires_grad=True)
 nn.BCELoss(reduction="sum")(torch.sigmoid(z), torch.ones(2)).backward()
-print("apart, gradient at -25 and -35:", [round(value, 3) for value in z.grad.tolist()])
+lessons.say("分开的写法，得分 -25 与 -35 处的梯度：", "apart, gradient at scores -25 and -35:")
+print([round(value, 3) for value in z.grad.tolist()])
 assert z.grad[0] < -0.9
 assert z.grad[1] > -0.01
 
