@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from conftest import ROOT
 
-from zoo import exercises, lessons
+from zoo import exercises, language, lessons
 from zoo.exercises.process import examine
 
 SOLUTIONS = ROOT / "tests" / "solutions"
@@ -21,6 +21,19 @@ BY_HAND = [name for name in exercises.ORDER if name != "net"]
 Check = exercises.Check
 #: A line each: exercise | text of the solution => what stands there instead | check | mistake.
 MISTAKES = (SOLUTIONS / "mistakes.txt").read_text().splitlines()
+
+
+@pytest.fixture
+def speak(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Let the zoo speak another language in this process, until the test ends."""
+
+    def choose(name: str) -> None:
+        monkeypatch.setenv("ZOO_LANG", name)
+        language.current.cache_clear()
+
+    yield choose
+    monkeypatch.undo()
+    language.current.cache_clear()
 
 
 def replaced(name: str, *pairs: str) -> str:
@@ -106,18 +119,18 @@ def test_every_hint_and_text_is_in_both_languages() -> None:
         assert exercise.lesson in lessons.ORDER
 
 
-@pytest.mark.parametrize("language", ["zh", "en"])
+@pytest.mark.parametrize("spoken", ["zh", "en"])
 @pytest.mark.parametrize("name", exercises.ORDER)
 def test_a_stub_is_a_program_that_is_still_to_be_written(
-    name: str, language: str, tmp_path: Path, zoo_cli: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, spoken: str, tmp_path: Path, zoo_cli: Callable[..., Any],
+    speak: Callable[[str], None],
 ) -> None:  # fmt: skip
-    monkeypatch.setenv("ZOO_LANG", language)
+    speak(spoken)
     assert zoo_cli("exercise", name, "-o", "mine.py").stdout == "mine.py\n"
     text = Path("mine.py").read_text()
     assert zoo_cli("exercise", name).stdout.replace("FILE", "mine.py") == text
     head = ast.get_docstring(ast.parse(text)) or ""
-    assert head.startswith({"zh": "练习", "en": "Exercise"}[language])
+    assert head.startswith({"zh": "练习", "en": "Exercise"}[spoken])
     assert "zoo check mine.py" in head
     assert all(len(line) <= 100 for line in text.splitlines())
     for function in exercises.get(name).functions:
@@ -127,10 +140,10 @@ def test_a_stub_is_a_program_that_is_still_to_be_written(
     assert {check.state for check in verdict(name, text, tmp_path).values()} <= {"open", "wrong"}
 
 
-def test_the_list(zoo_cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_list(zoo_cli: Callable[..., Any], speak: Callable[[str], None]) -> None:
     rows = zoo_cli("exercise").stdout.splitlines()
     assert [row.split()[0] for row in rows] == ["name", *exercises.ORDER]
-    monkeypatch.setenv("ZOO_LANG", "zh")
+    speak("zh")
     assert "卷积层" in zoo_cli("exercise").stdout
     document = json.loads(zoo_cli("exercise", "--json").stdout)
     assert [one["name"] for one in document] == list(exercises.ORDER)
@@ -199,7 +212,7 @@ def test_a_strange_file_gets_one_clear_line(
     assert (done.returncode, done.stderr) == (1, "")
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("wrong"))
     assert said in line
-    assert ("at line 6, in backward" in line) == (case == "loop")
+    assert bool(re.search("at line [67], in backward", line)) == (case == "loop")
 
 
 def test_a_check_as_a_student_sees_it(zoo_process: Callable[..., CompletedProcess[str]]) -> None:
@@ -210,7 +223,7 @@ def test_a_check_as_a_student_sees_it(zoo_process: Callable[..., CompletedProces
     done = zoo_process("check", "mine.py", ZOO_LANG="zh")
     assert done.returncode == 1
     assert done.stderr.splitlines()[:2] == ["mine.py: 看 0", "mine.py: 看 1"]
-    assert done.stderr.splitlines()[-1] == "mine.py: ... 10 more lines"
+    assert done.stderr.splitlines()[-1] == "mine.py: ……另有 10 行"
     lines = done.stdout.splitlines()
     assert lines[0].startswith("linear: 全连接层")
     assert any("偏置的梯度没有对批求和" in line for line in lines)

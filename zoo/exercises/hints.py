@@ -194,7 +194,7 @@ _GENERAL = (
             "the result is all zeros: the array was made and never filled, or a copy was filled",
         ),
     ),
-    _General("sign", _times(lambda *_: -1.0), Text("符号反了", "the sign is the wrong way round")),
+    _General("sign", _times(lambda *_: -1.0), Text("符号反了", "the sign is reversed")),
     _General(
         "keepdims",
         _kept_dims,
@@ -269,7 +269,7 @@ _GENERAL = (
     _General(
         "half",
         _times(lambda *_: 0.5),
-        Text("是正确值的一半：漏了因子 2", "half: a factor 2 is missing"),
+        Text("是正确值的一半：漏了因子 2", "half of the right result: a factor 2 is missing"),
     ),
     _General(
         "twice", _times(lambda *_: 2.0), Text("是正确值的两倍", "twice as large as the right one")

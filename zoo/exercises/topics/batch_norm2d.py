@@ -103,8 +103,7 @@ _AXES = Text(
 )
 _MOMENTUM = Text(
     "momentum 用反了：新的统计量占 momentum，旧的占 1 - momentum",
-    "momentum is the wrong way round: the batch's statistic has the weight momentum, the old one "
-    "1 - momentum",
+    "momentum is reversed: the batch's statistic has the weight momentum, the old one 1 - momentum",
 )
 _EVAL = Text(
     "eval 模式下不更新 running 统计量", "the running statistics do not change in eval mode"

@@ -107,7 +107,7 @@ p: outputs, probabilities; t: targets, 0 or 1; one shape; K: the number of eleme
                 lambda k: (-k.targets / k.outputs + (1 - k.targets) / (1 - k.outputs))
                 / k.outputs.size, _BOUND),
         Mistake("sign", "doutputs", lambda k: -_slope(k) / k.outputs.size,
-                Text("符号反了：是 p - t", "the sign is the wrong way round: it is p - t")),
+                Text("符号反了：是 p - t", "the sign is reversed: it is p - t")),
         Mistake("divisor_missing", "doutputs", lambda k: (k.outputs - k.targets) / k.outputs.size,
                 Text("(p - t) / K 是对 logits 的梯度；对 p 的还要除以 p (1 - p)",
                      "(p - t) / K is the gradient by the logits; that by p has the divisor "

@@ -93,21 +93,21 @@ _KINDS: tuple[tuple[str, Callable[[Any], Any], Text], ...] = (
     (
         "decay_sign", lambda k: _v(k, g=k.gradient - k.weight_decay * k.w),
         Text("weight_decay 的符号反了：g + weight_decay · w",
-             "the sign of the weight decay is the wrong way round: g + weight_decay * w"),
+             "the sign of the weight decay is reversed: g + weight_decay * w"),
     ),
     (
         "velocity_sign",
         lambda k: _g(k) if k.velocity is None or not k.momentum
         else -k.momentum * k.velocity + (1 - k.dampening) * _g(k),
         Text("velocity 的符号反了：v = + momentum v + (1 - dampening) g",
-             "the sign of the velocity is the wrong way round: v = + momentum v + "
+             "the sign of the velocity is reversed: v = + momentum v + "
              "(1 - dampening) g"),
     ),
     (
         "velocity_sign", lambda k: -_v(k, first=1.0) if k.velocity is None or not k.momentum
         else k.momentum * k.velocity - (1 - k.dampening) * _g(k),
         Text("velocity 里梯度的符号反了：v = momentum v + (1 - dampening) g，再 w - lr v",
-             "the sign of the gradient in the velocity is the wrong way round: v = momentum v + "
+             "the sign of the gradient in the velocity is reversed: v = momentum v + "
              "(1 - dampening) g, then w - lr v"),
     ),
     (
