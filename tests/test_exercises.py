@@ -98,6 +98,18 @@ def test_a_typical_mistake_in_the_standard_flow(
     assert checks[wrong].hint
 
 
+def test_the_network_of_the_notes_passes(tmp_path: Path) -> None:
+    """Convolution and pooling, flattened by `view`."""
+    text = replaced(
+        "net",
+        "nn.Linear(784, 64)", "nn.Conv2d(1, 10, 5)",
+        "nn.Linear(64, 10)", "nn.Linear(1440, 10)",
+        "        x = x.flatten(1)\n", "",
+        "torch.relu(self.hidden(x))", "torch.max_pool2d(self.hidden(x), 2).relu().view(len(x), -1)",
+    )  # fmt: skip
+    assert {check.state for check in verdict("net", text, tmp_path).values()} == {"right"}
+
+
 def test_a_gradient_that_fits_a_wrong_forward_says_so(tmp_path: Path) -> None:
     """The numerical gradient of the student's own forward agrees; torch does not."""
     halved = replaced("tanh", "np.tanh(x)", "0.5 * np.tanh(x)", "1 - y**2", "0.5 - 2 * y**2")

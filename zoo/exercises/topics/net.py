@@ -203,9 +203,9 @@ def _data() -> tuple[Any, Any, Any]:
     dataset = mnist.load()
 
     def tensors(split: Any, count: int) -> tuple[Any, Any]:
-        images = torch.from_numpy(split.inputs[:count]).permute(0, 3, 1, 2) / 255
-        images = ((images - 0.1307) / 0.3081).contiguous()  # view() works on them, too
-        return images, torch.from_numpy(split.targets[:count])
+        # [N, 28, 28, 1] to [N, 1, 28, 28], but not by permute: view() fails after such a layer
+        images = torch.from_numpy(split.inputs[:count]).reshape(-1, 1, 28, 28) / 255
+        return (images - 0.1307) / 0.3081, torch.from_numpy(split.targets[:count])
 
     generator = torch.Generator().manual_seed(0)
     rows = TensorDataset(*tensors(dataset.train, TRAIN))
