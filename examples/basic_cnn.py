@@ -286,7 +286,8 @@ assert right > accuracies[-1]
 #   或 `[N, 28, 28, 1]`。torch 要的是 `[N, 1, 28, 28]`。
 # - **`view(batch_size, -1)` 写成 `view(-1, 320)` 而形状算错**：不报错，但小批量的大小变了，
 #   到算损失时才报错。第一维用 `batch_size`，错误就停在出错的那一行。
-# - **最后加了 `F.relu` 或 `softmax`**：训练变慢，准确率上不去。`CrossEntropyLoss` 要的是原始得分。
+# - **最后加了 `softmax`**：`CrossEntropyLoss` 要的是原始得分，它自己会算 softmax。算两次，训练就
+#   几乎停住了（`softmax_classifier` 一课的练习 3 测过）。
 
 # %% [markdown] lang="en"
 # ## Usual mistakes
@@ -297,8 +298,9 @@ assert right > accuracies[-1]
 # - **`view(-1, 320)` where the shape is another one**: this may pass and change the size of the
 #   batch, and only the loss complains. With `batch_size` as the first size the error is raised in
 #   the line that is wrong.
-# - **`F.relu` or `softmax` at the end**: training is slow and stays behind. `CrossEntropyLoss`
-#   takes the raw scores.
+# - **`softmax` at the end**: `CrossEntropyLoss` takes the raw scores and computes the softmax
+#   itself. Computed twice, training nearly stands still (exercise 3 of `softmax_classifier`
+#   measures it).
 
 # %% [markdown] lang="zh"
 # ## 练习

@@ -182,7 +182,10 @@ for scores, target, expected in (([1000.0, 0.0], 1, 1000), ([-1000.0, -2000.0], 
         naive = type(error).__name__
     stable = stable_cross_entropy(scores, target)
     by_scratch = scratch.CrossEntropyLoss()(np.array([scores]), np.array([target]))
-    print(f"scores {scores}: naive {naive}, stable {stable}, zoo.scratch {by_scratch}")
+    lessons.say(
+        f"得分 {scores}：朴素 {naive}，稳定 {stable}，zoo.scratch {by_scratch}",
+        f"scores {scores}: naive {naive}, stable {stable}, zoo.scratch {by_scratch}",
+    )
     assert naive in ("OverflowError", "ZeroDivisionError")
     assert stable == by_scratch == expected
 
@@ -226,7 +229,10 @@ lessons.agree("each row sums to 0", gradient.sum(axis=1), np.zeros(128), 1e-12)
 
 # %%
 uniform = criterion(np.zeros((4, 10)), np.array([0, 3, 5, 9]))
-print(f"equal scores: loss {uniform:.4f}, ln 10 = {math.log(10):.4f}")
+lessons.say(
+    f"得分全部相同：损失 {uniform:.4f}，ln 10 = {math.log(10):.4f}",
+    f"equal scores: loss {uniform:.4f}, ln 10 = {math.log(10):.4f}",
+)
 lessons.agree("ln C", uniform, math.log(10), 1e-12)
 p = np.linspace(0.005, 1, 200)
 figure = lessons.figure(7.2, 3.0)

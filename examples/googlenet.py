@@ -200,8 +200,8 @@ assert shapes["incep1"] == (1, 88, 12, 12)
 assert shapes["incep2"] == (1, 88, 4, 4)
 
 # %% [markdown] lang="zh"
-# 一半参数在 `conv2`：88 个输入通道，20 个输出通道，5×5 的核，$88 \times 20 \times 25 = 44000$。
-# 两个块各有两万个左右。
+# 将近一半的参数在 `conv2`：88 个输入通道，20 个输出通道，5×5 的核，
+# $88 \times 20 \times 25 = 44000$。两个块各有两万个左右。
 
 # %% [markdown] lang="en"
 # Almost half of the parameters are in `conv2`: 88 input channels, 20 output channels and kernels of

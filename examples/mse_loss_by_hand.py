@@ -161,10 +161,10 @@ lessons.agree("sum", total, 320 * loss, 1e-9)
 
 # %%
 column, flat = rng.standard_normal((32, 1)), rng.standard_normal(32)
-print("difference of [32, 1] and [32]:", list((column - flat).shape))
+print("[32, 1] - [32]:", list((column - flat).shape))
 wrong = np.mean((column - flat) ** 2)
 right = scratch.MSELoss()(column, flat[:, None])
-print(f"loss {wrong:.3f} instead of {right:.3f}")
+lessons.say(f"损失成了 {wrong:.3f}，应为 {right:.3f}", f"loss {wrong:.3f} instead of {right:.3f}")
 try:
     scratch.MSELoss()(column, flat)
     raise AssertionError("expected a complaint about the shapes")
@@ -191,6 +191,7 @@ numbers = 1 + 0.1 * torch.randn(101)
 numbers[-1] = 100
 constants = torch.linspace(0, 4, 401)
 curves = {}
+lessons.say("损失最小处：", "the loss is smallest at:")
 for name, criterion in (
     ("MSE", nn.MSELoss()),
     ("L1", nn.L1Loss()),
@@ -198,8 +199,11 @@ for name, criterion in (
 ):
     losses = torch.stack([criterion(c.expand(101), numbers) for c in constants])
     curves[name] = losses - losses.min()
-    print(f"{name:<9} smallest at c = {constants[losses.argmin()]:.2f}")
-print(f"mean {numbers.mean():.2f}, median {numbers.median():.2f}")
+    print(f"  {name:<9} c = {constants[losses.argmin()]:.2f}")
+lessons.say(
+    f"平均值 {numbers.mean():.2f}，中位数 {numbers.median():.2f}",
+    f"mean {numbers.mean():.2f}, median {numbers.median():.2f}",
+)
 assert abs(constants[curves["MSE"].argmin()] - numbers.mean()) < 0.02
 assert abs(constants[curves["L1"].argmin()] - numbers.median()) < 0.02
 

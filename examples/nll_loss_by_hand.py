@@ -162,7 +162,10 @@ lessons.agree("the same gradient", log_softmax.backward(gradient), both.backward
 
 likelihood = np.prod(np.full(1000, 0.1))
 log_likelihood = np.sum(np.log(np.full(1000, 0.1)))
-print(f"1000 times 0.1: product {likelihood}, sum of logarithms {log_likelihood:.1f}")
+lessons.say(
+    f"1000 个 0.1：乘积 {likelihood}，对数之和 {log_likelihood:.1f}",
+    f"1000 times 0.1: product {likelihood}, sum of logarithms {log_likelihood:.1f}",
+)
 assert likelihood == 0
 assert abs(log_likelihood - 1000 * math.log(0.1)) < 1e-6
 
@@ -192,7 +195,10 @@ assert -1 < losses["probabilities"] < 0
 
 far = torch.tensor([[0.0, -800.0]], dtype=torch.float64)
 apart, together = far.softmax(dim=1).log()[0, 1], far.log_softmax(dim=1)[0, 1]
-print(f"scores 0 and -800: log(softmax) {apart}, log_softmax {together}")
+lessons.say(
+    f"得分 0 与 -800：log(softmax) 得 {apart}，log_softmax 得 {together}",
+    f"scores 0 and -800: log(softmax) {apart}, log_softmax {together}",
+)
 assert apart == -math.inf
 assert together == -800
 

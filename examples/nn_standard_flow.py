@@ -144,6 +144,9 @@ print(f"x {tuple(x.shape)}, y {tuple(y.shape)}, {y.dtype}")
 # 训练的起点是权重的初值。`nn.Linear` 建立时已经填入随机数；
 # 这里按 Xavier 的方法（Glorot 与 Bengio，2010）再填一次，让读者看到它在哪里发生。初值不能全为 0：
 # 那样 8 个隐藏单元的值和梯度永远都是 0。
+#
+# 模型和每一批数据要在同一个设备上：有 GPU 用 GPU，没有就用 CPU。`model.to(device)` 原地移动参数；
+# 张量的 `.to(device)` 返回新的张量，要接住它。
 
 # %% [markdown] lang="en"
 # ## Part 2: define the model
@@ -157,6 +160,10 @@ print(f"x {tuple(x.shape)}, y {tuple(y.shape)}, {y.dtype}")
 # when it is created; here they are filled once more by Xavier's method (Glorot and Bengio, 2010),
 # so that you see where it happens. They must not all be 0: the values and the gradients of the 8
 # hidden units would then stay 0 forever.
+#
+# The model and every batch must be on the same device, a GPU if there is one and the CPU
+# otherwise. `model.to(device)` moves the parameters in place; `.to(device)` of a tensor returns a
+# new tensor, which you have to assign.
 
 
 # %%
@@ -183,8 +190,11 @@ def initialize(layer):
         nn.init.zeros_(layer.bias)
 
 
+device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 model = Model()
 model.apply(initialize)  # calls initialize() with every layer
+model.to(device)
+x, y = x.to(device), y.to(device)  # the batch from above
 for name, parameter in model.named_parameters():
     print(f"{name:<14} {tuple(parameter.shape)}")
 count = sum(parameter.numel() for parameter in model.parameters())
@@ -273,6 +283,7 @@ def train():
     model.train()
     total = 0.0
     for x, y in train_loader:
+        x, y = x.to(device), y.to(device)
         y_pred = model(x)  # 1. forward
         loss = criterion(y_pred, y)  # 2. loss
         optimizer.zero_grad()  # 3. zero the gradients
@@ -286,7 +297,7 @@ def test(rows):
     """Return the accuracy, from 0 to 1."""
     model.eval()
     with torch.no_grad():  # no graph is needed here
-        y_pred = (model(rows.x) > 0.5).float()
+        y_pred = (model(rows.x.to(device)) > 0.5).float().cpu()
     return (y_pred == rows.y).float().mean().item()
 
 

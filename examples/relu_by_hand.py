@@ -162,7 +162,10 @@ h = 1e-6
 numeric = (np.maximum(points + h, 0) - np.maximum(points - h, 0)) / (2 * h)
 layer(points)
 slopes = layer.backward(np.ones_like(points))
-print(f"at x = 0: backward {slopes[6]}, numeric {numeric[6]:.2f}")
+lessons.say(
+    f"x = 0 处：反向传播 {slopes[6]}，数值梯度 {numeric[6]:.2f}",
+    f"at x = 0: backward {slopes[6]}, numeric {numeric[6]:.2f}",
+)
 elsewhere = points != 0
 lessons.agree("elsewhere", slopes[elsewhere], numeric[elsewhere], 1e-8)
 assert slopes[6] == 0

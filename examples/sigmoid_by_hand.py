@@ -179,7 +179,7 @@ try:
     naive_sigmoid(-1000.0)
     raise AssertionError("expected an overflow")
 except OverflowError as error:
-    print("naive sigmoid(-1000):", error)
+    print("naive sigmoid(-1000):", type(error).__name__)
 print("stable sigmoid(-1000):", stable_sigmoid(-1000.0))
 print(
     "1 - sigmoid(40) =", 1 - stable_sigmoid(40.0), f"  sigmoid(-40) = {stable_sigmoid(-40.0):.2e}"
@@ -234,8 +234,14 @@ p = layer(z)
 lessons.agree("the model's probabilities", p, probabilities[:, 1], 1e-6)
 sure = ((p > 0.9) | (p < 0.1)).mean()
 accuracy = ((p > 0.5) == (data.test.targets.flatten() == 1)).mean()
-print(f"{len(z)} rows, scores {z.min():.1f} to {z.max():.1f}, accuracy {accuracy:.3f}")
-print(f"p below 0.1 or above 0.9: {sure:.0%} of the rows")
+lessons.say(
+    f"{len(z)} 行，得分从 {z.min():.1f} 到 {z.max():.1f}，正确率 {accuracy:.3f}",
+    f"{len(z)} rows, scores {z.min():.1f} to {z.max():.1f}, accuracy {accuracy:.3f}",
+)
+lessons.say(
+    f"p 小于 0.1 或大于 0.9 的占 {sure:.0%}",
+    f"p below 0.1 or above 0.9: {sure:.0%} of the rows",
+)
 assert ((p > 0.5) == (z > 0)).all()
 assert accuracy > 0.95
 assert sure > 0.7
@@ -254,7 +260,10 @@ x = np.linspace(-8, 8, 321)
 y = layer(x)
 slopes = layer.backward(np.ones_like(x))
 edge = x[(slopes < 0.01) & (x > 0)][0]
-print(f"largest dy/dx {slopes.max()}, below 0.01 from |x| = {edge:.2f}")
+lessons.say(
+    f"导数最大 {slopes.max()}，从 |x| = {edge:.2f} 起小于 0.01",
+    f"largest dy/dx {slopes.max()}, below 0.01 from |x| = {edge:.2f}",
+)
 assert slopes.max() == 0.25
 figure = lessons.figure(5.0, 3.0)
 axes = figure.subplots()

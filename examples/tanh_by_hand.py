@@ -170,12 +170,15 @@ try:
     naive_tanh(1000.0)
     raise AssertionError("expected an overflow")
 except OverflowError as error:
-    print("naive tanh(1000):", error)
+    print("naive tanh(1000):", type(error).__name__)
 print("stable tanh(1000):", stable_tanh(1000.0))
 tiny = 1e-10
 naive_error = abs(naive_tanh(tiny) / tiny - 1)
 stable_error = abs(stable_tanh(tiny) / tiny - 1)
-print(f"relative error at 1e-10: naive {naive_error:.0e}, stable {stable_error:.0e}")
+lessons.say(
+    f"x = 1e-10 的相对误差：朴素 {naive_error:.0e}，稳定 {stable_error:.0e}",
+    f"relative error at 1e-10: naive {naive_error:.0e}, stable {stable_error:.0e}",
+)
 assert stable_tanh(1000.0) == 1
 assert naive_error > 1e-9
 assert stable_error < 1e-15
@@ -236,7 +239,11 @@ states = np.stack(states, axis=1)
 lessons.agree("hidden states", states, expected, 1e-4)
 saturated = (np.abs(states) > 0.99).mean()
 slope = (1 - states**2).mean()
-print(f"|h| > 0.99: {saturated:.1%}, mean dy/dx {slope:.2f}, to the power of 28: {slope**28:.1e}")
+print(f"|h| > 0.99: {saturated:.1%}")
+lessons.say(
+    f"平均导数 {slope:.2f}，28 次方 {slope**28:.1e}",
+    f"mean derivative {slope:.2f}, to the power of 28 {slope**28:.1e}",
+)
 assert saturated < 0.05
 assert 0.5 < slope < 0.75
 
@@ -254,7 +261,7 @@ x = np.linspace(-5, 5, 201)
 y = layer(x)
 slopes = layer.backward(np.ones_like(x))
 edge = np.arctanh(np.sqrt(0.99))
-print(f"dy/dx is below 0.01 where |x| > {edge:.2f}")
+lessons.say(f"|x| > {edge:.2f} 处导数小于 0.01", f"dy/dx is below 0.01 where |x| > {edge:.2f}")
 figure = lessons.figure(5.0, 3.0)
 axes = figure.subplots()
 axes.plot(x, y, color="#2563a8", label="y")

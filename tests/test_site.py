@@ -32,7 +32,18 @@ from test_examples import words
 from test_server import Server
 
 import zoo
-from docs.generate import cells, cost, fields, formulas, graph, learn, outputs, reference, snippets
+from docs.generate import (
+    cells,
+    chinese,
+    cost,
+    fields,
+    formulas,
+    graph,
+    learn,
+    outputs,
+    reference,
+    snippets,
+)
 from docs.generate.words import LANGUAGES
 from zoo import lessons
 from zoo.bundle.card import ONNX
@@ -229,10 +240,11 @@ def test_the_search_finds(query: str, title: str, browser: webdriver.Chrome, add
     folder = "" if re.search(r"[\u4e00-\u9fff]", query) else "/en"
     browser.get(f"{address}{folder}/index.html?q={quote(query)}")
     heads = (
-        "return [...document.querySelectorAll('.md-search-result__item h1')].map(h => h.innerText)"
+        "return [...document.querySelectorAll('.md-search-result__item h1')]"
+        ".map(head => head.textContent.replaceAll('\\u200b', ''))"
     )
     WebDriverWait(browser, 20).until(lambda _: browser.execute_script(heads))
-    assert any(title in head for head in browser.execute_script(heads)[:5])
+    assert title in browser.execute_script(heads)[0]
 
 
 def test_the_pages_and_notebooks_are_those_of_the_scripts() -> None:
@@ -420,6 +432,12 @@ def test_the_reference_is_complete_in_both_languages() -> None:
         pages = reference.pages(language)
         assert "/v2/models/{model}/infer" in pages["reference/protocol.md"]
         assert "## zoo predict" in pages["reference/commands.md"]
+
+
+def test_lines_of_chinese_are_joined_without_a_space() -> None:
+    text = "## 标题\n第一行，\n第二行\nEnglish 字\n\n- 项目，\n  续行\n\n```text\n输出\n输出\n```\n"
+    joined = "## 标题\n第一行，第二行\nEnglish 字\n\n- 项目，续行\n\n```text\n输出\n输出\n```\n"
+    assert chinese.join_lines(text) == joined
 
 
 def test_pictures_are_compared_by_how_they_look(tmp_path: Path) -> None:

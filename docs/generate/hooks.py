@@ -11,7 +11,7 @@ from typing import Any
 
 from mkdocs.utils import get_relative_url
 
-from docs.generate import formulas, navigation
+from docs.generate import chinese, formulas, navigation
 from docs.generate.words import LANGUAGES, ROOT
 
 log = logging.getLogger("mkdocs.plugins.zoo")
@@ -55,7 +55,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
         relative = get_relative_url(url, page.url) + (f"#{anchor}" if anchor else "")
         return f'<a href="{relative}">{text}</a>'
 
-    return _LINK.sub(point, markdown)
+    return _LINK.sub(point, chinese.join_lines(markdown))
 
 
 def _page_of_other_language(path: str, source: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import nbformat
 
 from docs.generate import cells, pages
+from docs.generate.chinese import join_lines
 from docs.generate.words import Language, pick
 from zoo.lessons import Lesson
 
@@ -64,7 +65,7 @@ def notebook(lesson: Lesson, language: Language) -> str:
     for number, (kind, source) in enumerate(contents):
         name = f"{lesson.name}-{number}"
         if kind == "markdown":
-            book.cells.append(nbformat.v4.new_markdown_cell(source, id=name))
+            book.cells.append(nbformat.v4.new_markdown_cell(join_lines(source), id=name))
         else:
             book.cells.append(nbformat.v4.new_code_cell(source, id=name))
     nbformat.validate(book)

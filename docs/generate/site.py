@@ -23,10 +23,12 @@ def generate(docs: Path) -> None:
 
 def build(docs: Path, site: Path) -> int:
     """Build `site` from `docs` with mkdocs; a warning is an error. Return 0, or 1 with errors."""
+    import jieba  # without it, mkdocs-material would index Chinese by the clause
     from mkdocs.commands.build import build
     from mkdocs.config import load_config
     from mkdocs.exceptions import Abort
 
+    jieba.setLogLevel(logging.WARNING)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     config = load_config(
         str(ROOT / "mkdocs.yml"), docs_dir=str(docs), site_dir=str(site), strict=True
