@@ -171,6 +171,7 @@ assert count == 10 * (1 * 25 + 1) + 20 * (10 * 25 + 1) + 10 * (320 + 1)
 # optimizer after `model.to(device)`.
 
 # %%
+torch.set_num_threads(1)  # batches are small: more threads would wait for each other
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 model.to(device)
 criterion = nn.CrossEntropyLoss()

@@ -166,6 +166,7 @@ for epoch in (1, 2):
 
 # %%
 EPOCHS = 30
+torch.set_num_threads(1)  # batches are small: more threads would wait for each other
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -78,6 +78,7 @@ from zoo.datasets import mnist
 from zoo.errors import DeviceError
 from zoo.network.device import torch_device
 
+torch.set_num_threads(1)  # batches are small: more threads would wait for each other
 device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
 lessons.say(f"设备：{device}", f"device: {device}")
 x = torch.ones(2, 3)

@@ -247,6 +247,7 @@ class Net(nn.Module):
 
 
 torch.manual_seed(0)
+torch.set_num_threads(1)  # batches are small: more threads would wait for each other
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 train_set, test_set = Digits("train", 20), Digits("t10k", 10)
 train_loader = DataLoader(train_set, batch_size=16, shuffle=True)

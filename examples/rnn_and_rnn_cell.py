@@ -312,6 +312,7 @@ class Net(nn.Module):
 
 
 torch.manual_seed(0)
+torch.set_num_threads(1)  # batches are small: more threads would wait for each other
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 train_set, test_set = Digits("train", 10), Digits("t10k", 5)
 train_loader = DataLoader(train_set, batch_size=32, shuffle=True)

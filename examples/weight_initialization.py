@@ -270,6 +270,7 @@ class Net(nn.Module):
         return self.l5(x)
 
 
+torch.set_num_threads(1)  # batches are small: more threads would wait for each other
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 criterion = nn.CrossEntropyLoss()
 
