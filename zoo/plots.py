@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,9 @@ from numpy.typing import NDArray
 from zoo.bundle.run import EpochLog
 
 #: Fonts for class names in Chinese: the first one installed is used.
-_CHINESE = ("CJK", "YaHei", "PingFang", "WenQuanYi")
+_CHINESE = (
+    "CJK", "YaHei", "PingFang", "WenQuanYi", "Source Han", "SimHei", "SimSun", "Heiti", "Hiragino",
+)  # fmt: skip
 _FONTS = sorted(f for f in font_manager.get_font_names() if any(part in f for part in _CHINESE))
 mpl.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "font.size": 10})
 mpl.rcParams["font.family"] = ["DejaVu Sans", *_FONTS[:1]]
@@ -145,6 +148,18 @@ def contact_sheet(
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # missing from the font: a box is drawn
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         figure.savefig(path, dpi=110, metadata={"Software": None})
+    missing = [warning for warning in caught if str(warning.message).startswith("Glyph")]
+    for warning in caught:
+        if warning not in missing:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+    if missing:
+        print(
+            f"zoo: {path}: no font here has all characters, boxes stand for the others; install "
+            f"one for Chinese, such as Noto Sans CJK (Debian, Ubuntu: fonts-noto-cjk)",
+            file=sys.stderr,
+        )
