@@ -697,8 +697,7 @@ def exercise(
             )
         else:
             rows = [[one.name, str(one.title), one.lesson] for one in catalogue]
-            heads = exercises.Text("名称 标题 课程", "name title lesson")
-            print_table([str(heads).split(), *rows])
+            print_table([["name", "title", "lesson"], *rows])
         return
     if json:
         raise UsageError("--json lists the exercises: give no name")
@@ -725,10 +724,8 @@ def check(
     if json:
         _print_json(report)
     else:
-        for line in report.printed:
-            print(f"{file}: {line}", file=sys.stderr)
-        if report.more:
-            print(f"{file}: ... {report.more:,} more lines", file=sys.stderr)
+        for line in exercises.printed(report):
+            print(line, file=sys.stderr)
         print(*exercises.lines(report), sep="\n")
     if not report.passed:
         raise typer.Exit(1)

@@ -100,8 +100,12 @@ for name, activation in activations.items():
     y.sum().backward()
     values[name], slopes[name] = y.detach(), x.grad
     flat = points[(x.grad < 0.01) & (points > 0)]
-    where = f"{flat[0]:.2f}" if len(flat) else "never"
-    print(f"{name:<8} slope at most {x.grad.max():.2f}, below 0.01 from x = {where}")
+    print(f"{name:<8} dy/dx <= {x.grad.max():.2f}")
+    if len(flat):
+        lessons.say(
+            f"         从 x = {flat[0]:.2f} 起导数小于 0.01",
+            f"         below 0.01 from x = {flat[0]:.2f} on",
+        )
 assert slopes["ReLU"].max() == slopes["Tanh"].max() == 1
 assert slopes["Sigmoid"].max() == 0.25
 lessons.agree("tanh(x) = 2 sigmoid(2x) - 1", torch.tanh(points), 2 * torch.sigmoid(2 * points) - 1)
@@ -151,8 +155,9 @@ neurons = {
     "MSE from z = -8": descend(-8, squared_error),
     "BCE from z = -8": descend(-8, cross_entropy),
 }
+lessons.say("200 步之后的概率 p：", "p after 200 steps:")
 for name, probabilities in neurons.items():
-    print(f"{name:<16} p after 200 steps {probabilities[-1]:.4f}")
+    print(f"  {name:<16} {probabilities[-1]:.4f}")
 assert neurons["MSE from z = 0"][-1] > 0.9
 assert neurons["MSE from z = -8"][-1] < 0.01
 assert neurons["BCE from z = -8"][-1] > 0.9
@@ -203,6 +208,7 @@ for activation in (nn.ReLU(), nn.LeakyReLU(0.1)):
 
 # %%
 DEPTH = 20
+lessons.say("第一层的梯度与最后一层之比：", "gradient of the first layer / of the last:")
 norms = {}
 for name, activation in activations.items():
     torch.manual_seed(0)
@@ -217,7 +223,7 @@ for name, activation in activations.items():
         h = activation(layer(h))
     (h * torch.randn(256, 100)).sum().backward()  # any loss: here a random direction
     norms[name] = [(layer.weight.grad.norm() / layers[-1].weight.grad.norm()) for layer in layers]
-    print(f"{name:<8} gradient of the first layer / of the last {norms[name][0]:.1e}")
+    print(f"  {name:<8} {norms[name][0]:.1e}")
 assert 0.1 < norms["ReLU"][0] < 10
 assert 0.1 < norms["Tanh"][0] < 10
 assert norms["Sigmoid"][0] < 1e-9

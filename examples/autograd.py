@@ -88,9 +88,9 @@ b.retain_grad()
 y.backward()
 
 for name, tensor in {"x": x, "a": a, "b": b}.items():
-    print(f"{name} = {tensor.item():g}, gradient {tensor.grad.item():g}, leaf {tensor.is_leaf}")
-print(f"y = {y.item():g}, made by {y.grad_fn.name()}")
-print("its inputs were made by", [function.name() for function, _ in y.grad_fn.next_functions])
+    print(f"{name} = {tensor.item():g}, grad {tensor.grad.item():g}, is_leaf {tensor.is_leaf}")
+print(f"y = {y.item():g}, grad_fn {y.grad_fn.name()}")
+print("next:", [function.name() for function, _ in y.grad_fn.next_functions])
 lessons.agree("3x^2 + 2", x.grad, 3 * x**2 + 2, tolerance=1e-12)
 
 # %% [markdown] lang="zh"
@@ -182,7 +182,10 @@ def f(value):
 h = 1e-6
 with torch.no_grad():
     numeric = (f(x + h) - f(x - h)) / (2 * h)
-print(f"autograd {x.grad.item():.9f}, finite differences {numeric.item():.9f}")
+lessons.say(
+    f"autograd {x.grad.item():.9f}，数值梯度 {numeric.item():.9f}",
+    f"autograd {x.grad.item():.9f}, numeric {numeric.item():.9f}",
+)
 lessons.agree("finite differences", x.grad, numeric, tolerance=1e-7)
 assert torch.autograd.gradcheck(f, (x,))  # torch's own version of this check
 
@@ -203,11 +206,11 @@ assert torch.autograd.gradcheck(f, (x,))  # torch's own version of this check
 
 # %%
 f(x).backward()
-print(f"after a second backward: {x.grad.item():g}")
+lessons.say(f"第二次 backward 之后：{x.grad:g}", f"after a second backward: {x.grad:g}")
 assert x.grad.item() == 28
 x.grad.zero_()
 f(x).backward()
-print(f"zeroed first: {x.grad.item():g}")
+lessons.say(f"先清零：{x.grad:g}", f"zeroed first: {x.grad:g}")
 assert x.grad.item() == 14
 
 with torch.no_grad():

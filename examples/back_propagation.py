@@ -281,7 +281,7 @@ for layer in layers:
 loss = criterion(values, targets)
 gradient = criterion.backward()
 for layer in reversed(layers):
-    print(f"gradient {gradient.shape} enters {layer}")
+    lessons.say(f"梯度 {gradient.shape} 进入 {layer}", f"gradient {gradient.shape} enters {layer}")
     gradient = layer.backward(gradient)
 
 # the same weights in torch

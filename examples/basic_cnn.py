@@ -110,7 +110,10 @@ torch.manual_seed(0)
 train_set, test_set = Digits("train", 6), Digits("t10k", 5)
 train_loader = DataLoader(train_set, batch_size=32, shuffle=True)
 test_loader = DataLoader(test_set, batch_size=500)
-print(f"{len(train_set)} images for training, {len(test_set)} for the test")
+lessons.say(
+    f"{len(train_set)} 张训练图，{len(test_set)} 张测试图",
+    f"{len(train_set)} images for training, {len(test_set)} for the test",
+)
 
 # %% [markdown] lang="zh"
 # ## 2. 设计模型
@@ -213,7 +216,7 @@ def test():
             predicted = model(images.to(device)).argmax(dim=1)
             correct += (predicted.cpu() == labels).sum().item()
     accuracies.append(correct / len(test_set))
-    print(f"accuracy {100 * accuracies[-1]:.1f} % of {len(test_set)} test images")
+    print(f"accuracy {100 * accuracies[-1]:.1f} %")
 
 
 for epoch in range(1, 4):
@@ -268,7 +271,11 @@ lessons.save(figure, "basic_cnn.png")
 images, labels = mnist.load_test()
 prediction = zoo.Session("cnn").predict(images[::5])
 right = np.mean(prediction.indices == labels[::5])
-print(f"zoo: {100 * right:.1f} % of these 2,000, {zoo.card('cnn').score} of all 10,000")
+score = zoo.card("cnn").score
+lessons.say(
+    f"zoo：这 2,000 张对 {100 * right:.1f}%，全部 10,000 张 {score}",
+    f"zoo: {100 * right:.1f} % of these 2,000, {score} of all 10,000",
+)
 assert right > accuracies[-1]
 
 # %% [markdown] lang="zh"
@@ -279,7 +286,8 @@ assert right > accuracies[-1]
 #   或 `[N, 28, 28, 1]`。torch 要的是 `[N, 1, 28, 28]`。
 # - **`view(batch_size, -1)` 写成 `view(-1, 320)` 而形状算错**：不报错，但小批量的大小变了，
 #   到算损失时才报错。第一维用 `batch_size`，错误就停在出错的那一行。
-# - **最后加了 `F.relu` 或 `softmax`**：训练变慢，准确率上不去。`CrossEntropyLoss` 要的是原始得分。
+# - **最后加了 `softmax`**：`CrossEntropyLoss` 要的是原始得分，它自己会算 softmax。算两次，训练就
+#   几乎停住了（`softmax_classifier` 一课的练习 3 测过）。
 
 # %% [markdown] lang="en"
 # ## Usual mistakes
@@ -290,8 +298,9 @@ assert right > accuracies[-1]
 # - **`view(-1, 320)` where the shape is another one**: this may pass and change the size of the
 #   batch, and only the loss complains. With `batch_size` as the first size the error is raised in
 #   the line that is wrong.
-# - **`F.relu` or `softmax` at the end**: training is slow and stays behind. `CrossEntropyLoss`
-#   takes the raw scores.
+# - **`softmax` at the end**: `CrossEntropyLoss` takes the raw scores and computes the softmax
+#   itself. Computed twice, training nearly stands still (exercise 3 of `softmax_classifier`
+#   measures it).
 
 # %% [markdown] lang="zh"
 # ## 练习

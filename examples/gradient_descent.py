@@ -108,12 +108,18 @@ print(f"x = 4: y = {w * 4:.3f}")
 lessons.agree("w", w, 2.0, tolerance=1e-3)
 
 # %% [markdown] lang="zh"
+# 坡度越来越小，步子也跟着变小，不用改学习率：到 2 的距离是 1、0.9067、0.8220……，
+# 每步乘以 $1 - 0.01 \cdot 9.33 = 0.9067$。
+#
 # ## 学习率
 #
 # 三个点的曲率是 $\lambda = 28 / 3 = 9.33$，界限是 $2 / \lambda = 0.214$。
 # 下面每个学习率都走 20 步：太小走得慢；$1 / \lambda$ 附近一步就到；超过界限，距离每步都变大。
 
 # %% [markdown] lang="en"
+# The slope becomes smaller and smaller, and the steps with it, at the same learning rate: the
+# distance to 2 is 1, 0.9067, 0.8220 and so on, each step times $1 - 0.01 \cdot 9.33 = 0.9067$.
+#
 # ## The learning rate
 #
 # The curvature for the three points is $\lambda = 28 / 3 = 9.33$, so the limit is
@@ -180,13 +186,19 @@ def train(batch_size, rate=0.03, epochs=30):
     return way
 
 
-print(f"formula: w = {best:.4f}, loss {loss(best):.4f}")
+lessons.say(
+    f"公式：w = {best:.4f}，损失 {loss(best):.4f}",
+    f"formula: w = {best:.4f}, loss {loss(best):.4f}",
+)
 runs = {"batch (30 rows)": train(30), "mini-batch (6)": train(6), "stochastic (1)": train(1)}
 for name, way in runs.items():
     last = torch.tensor(way[-(len(way) - 1) // 3 :])  # the last 10 epochs
-    print(
-        f"{name:<16} {len(way) - 1:3d} steps: w = {way[-1]:.4f}, "
-        f"loss {loss(way[-1]):.4f}, w moves by {last.max() - last.min():.4f}"
+    steps, moves = len(way) - 1, last.max() - last.min()
+    lessons.say(
+        f"{name:<16} {steps:3d} 步：w = {way[-1]:.4f}，损失 {loss(way[-1]):.4f}，"
+        f"w 摆动 {moves:.4f}",
+        f"{name:<16} {steps:3d} steps: w = {way[-1]:.4f}, loss {loss(way[-1]):.4f}, "
+        f"w moves by {moves:.4f}",
     )
 lessons.agree("batch: w", runs["batch (30 rows)"][-1], best, tolerance=0.01)
 lessons.agree("mini-batch: w", runs["mini-batch (6)"][-1], best, tolerance=0.15)
@@ -248,7 +260,8 @@ optimizer.step()
 formula = (2 * x * (0.5 * x - y)).mean()
 lessons.agree("mean 2x(wx - y)", model.linear.weight.grad[0, 0], formula)
 lessons.agree("w - rate * gradient", model.linear.weight[0, 0], 0.5 - 0.03 * formula)
-print(f"w after the step: {model.linear.weight.item():.4f}")
+w = model.linear.weight.item()
+lessons.say(f"更新后 w = {w:.4f}", f"after the step w = {w:.4f}")
 
 # %% [markdown] lang="zh"
 # ## 常见错误

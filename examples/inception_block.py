@@ -105,7 +105,11 @@ def multiplications(conv, side):
 direct = multiplications(nn.Conv2d(192, 32, kernel_size=5, padding=2), 28)
 narrow = multiplications(nn.Conv2d(192, 16, kernel_size=1), 28)
 narrow += multiplications(nn.Conv2d(16, 32, kernel_size=5, padding=2), 28)
-print(f"5 x 5 at once: {direct:,}; 1 x 1 first: {narrow:,}; ratio {direct / narrow:.1f}")
+lessons.say(
+    f"直接 5x5：{direct:,} 次乘法；先 1x1：{narrow:,} 次；相差 {direct / narrow:.1f} 倍",
+    f"5x5 at once: {direct:,} multiplications; 1x1 first: {narrow:,}; "
+    f"{direct / narrow:.1f} times fewer",
+)
 assert (direct, narrow) == (120_422_400, 12_443_648)
 
 # %% [markdown] lang="zh"
@@ -187,8 +191,12 @@ for channels in (10, 88):
         sum(multiplications(conv, 12) for conv in part.modules() if isinstance(conv, nn.Conv2d))
         for part in (plain, block)
     ]
-    print(f"{channels} channels: parameters {counts[0]:,} and {counts[1]:,} (block);", end=" ")
-    print(f"multiplications {products[0]:,} and {products[1]:,}")
+    lessons.say(
+        f"{channels} 个通道：参数 {counts[0]:,} 和 {counts[1]:,}（块）个，"
+        f"乘法 {products[0]:,} 和 {products[1]:,} 次",
+        f"{channels} channels: {counts[0]:,} and {counts[1]:,} (block) parameters, "
+        f"{products[0]:,} and {products[1]:,} multiplications",
+    )
 assert products[0] > 7 * products[1]
 
 # %% [markdown] lang="zh"
@@ -272,7 +280,7 @@ def test():
             predicted = model(images.to(device)).argmax(dim=1)
             correct += (predicted.cpu() == labels).sum().item()
     accuracies.append(correct / len(test_set))
-    print(f", accuracy {100 * accuracies[-1]:.1f} % of {len(test_set)} test images")
+    print(f", accuracy {100 * accuracies[-1]:.1f} %")
 
 
 for epoch in range(1, 4):
@@ -318,7 +326,11 @@ lessons.save(figure, "inception_block.png")
 images, labels = mnist.load_test()
 prediction = zoo.Session("googlenet").predict(images[::10])
 right = np.mean(prediction.indices == labels[::10])
-print(f"zoo: {100 * right:.1f} % of these 1,000, {zoo.card('googlenet').score} of all 10,000")
+score = zoo.card("googlenet").score
+lessons.say(
+    f"zoo：这 1,000 张对 {100 * right:.1f}%，全部 10,000 张 {score}",
+    f"zoo: {100 * right:.1f} % of these 1,000, {score} of all 10,000",
+)
 assert right > accuracies[-1]
 
 # %% [markdown] lang="zh"

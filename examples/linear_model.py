@@ -8,7 +8,7 @@ Picture: linear_model.png
 # ## 为什么
 #
 # 机器学习的三样东西在最小的例子里就齐了：**数据**、带有未知参数的**模型**、
-# 衡量模型好坏的**损失**。"学习"就是找出让损失最小的参数。这一课用最笨的办法来找：
+# 衡量模型好坏的**损失**。“学习”就是找出让损失最小的参数。这一课用最笨的办法来找：
 # 把参数的可能取值全部试一遍。它能让人看见损失的形状，也能看出这个办法为什么走不远。
 #
 # 数据是学习的小时数 $x$ 和得分 $y$：学 1、2、3 小时，得 2、4、6 分。问：学 4 小时得几分？
@@ -96,17 +96,25 @@ for w in np.arange(0.0, 4.1, 0.1):
 for w, mse in list(zip(w_list, mse_list, strict=True))[::10]:
     print(f"w = {w:.1f}: MSE {mse:.4f}")
 best = w_list[int(np.argmin(mse_list))]
-print(f"smallest MSE at w = {best:.1f}; x = 4 gives y = {forward(4, best):.1f}")
+lessons.say(f"w = {best:.1f} 处 MSE 最小", f"the smallest MSE is at w = {best:.1f}")
+print(f"x = 4: y = {forward(4, best):.1f}")
 lessons.agree("MSE by the formula", mse_list, 14 / 3 * (np.array(w_list) - 2) ** 2, 1e-9)
 assert abs(best - 2) < 1e-9
 
 # %% [markdown] lang="zh"
+# $w = 1$ 与 $w = 3$ 的损失相同，都是 4.6667：抛物线以 2 为对称轴。穷举只看得到网格上的点；
+# 这里最低点恰好在网格上，一般并不如此（见练习 1）。
+#
 # ## 不用循环
 #
 # 张量一次算完：`w` 写成 $[41, 1]$，`x` 是 $[3]$，广播得到 $[41, 3]$ 的预测，再沿第二维取平均，
 # 得到 41 个损失。数字与循环的相同，代码更短，数据多时也快得多。
 
 # %% [markdown] lang="en"
+# The loss at $w = 1$ and at $w = 3$ is the same, 4.6667: the parabola is symmetric about 2. The
+# search sees only the points of its grid; here the lowest point happens to be one of them, which
+# is not so in general (see exercise 1).
+#
 # ## Without loops
 #
 # Tensors do it all at once: with `w` of shape $[41, 1]$ and `x` of shape $[3]$, broadcasting
@@ -139,7 +147,11 @@ lessons.agree("MSE without loops", mse, mse_list)
 b = torch.arange(-20, 21)[:, None, None] / 10  # [41, 1, 1]: -2 to 2
 surface = ((w * x + b - y) ** 2).mean(dim=2)  # [41 of b, 41 of w]
 row, column = divmod(int(surface.argmin()), 41)
-print(f"{surface.numel()} pairs; smallest MSE at w = {w[column, 0]:.1f}, b = {b[row, 0, 0]:.1f}")
+place = f"w = {w[column, 0]:.1f}, b = {b[row, 0, 0]:.1f}"
+lessons.say(
+    f"{surface.numel()} 个组合，MSE 最小处 {place}",
+    f"{surface.numel()} pairs; the smallest MSE is at {place}",
+)
 lessons.agree("w, b of the smallest", [w[column, 0], b[row, 0, 0]], [2.0, 0.0])
 
 figure = lessons.figure(7.2, 3.2)
@@ -184,7 +196,10 @@ print(f"Linear at w = 3, b = 0: MSE {value:.4f}")
 lessons.agree("as in the table", value, mse_list[30])
 
 parameters = sum(parameter.numel() for parameter in Linear(columns=10).parameters())
-print(f"{parameters} parameters: {41.0**parameters:.1e} losses")
+lessons.say(
+    f"{parameters} 个参数要算 {41.0**parameters:.1e} 次损失",
+    f"{parameters} parameters need {41.0**parameters:.1e} losses",
+)
 
 # %% [markdown] lang="zh"
 # ## 常见错误

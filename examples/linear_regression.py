@@ -187,9 +187,13 @@ validation_set = DiabetesDataset(table.validation, mean, std)
 test_set = DiabetesDataset(table.test, mean, std)
 train_loader = DataLoader(train_set, batch_size=32, shuffle=True)
 x, y = train_set[0]
-print(f"{len(train_set)} rows, {len(train_loader)} batches")
-print(f"row 0: x {tuple(x.shape)}, y {y.item():.0f}")
-print(f"targets from {train_set.y.min():.0f} to {train_set.y.max():.0f}")
+lessons.say(
+    f"{len(train_set)} 行，{len(train_loader)} 批",
+    f"{len(train_set)} rows, {len(train_loader)} batches",
+)
+print(f"train_set[0]: x {tuple(x.shape)}, y {y.item():.0f}")
+low, high = train_set.y.min(), train_set.y.max()
+lessons.say(f"目标从 {low:.0f} 到 {high:.0f}", f"targets from {low:.0f} to {high:.0f}")
 
 # %% [markdown] lang="zh"
 # ## 训练
@@ -243,7 +247,7 @@ for epoch in range(1, 101):
     if epoch in (1, 2, 5, 10, 50, 100):
         print(f"epoch {epoch:3d}: loss {losses[-1]:8.1f}, validation R2 {scores[-1]:6.3f}")
 score = test(test_set)
-print(f"test R2 {score:.3f}")
+lessons.say(f"测试集 R2 {score:.3f}", f"test R2 {score:.3f}")
 assert score > 0.4
 
 # %% [markdown] lang="zh"
@@ -269,9 +273,15 @@ solution = np.linalg.lstsq(matrix, train_set.y.double().numpy(), rcond=None)[0] 
 exact = ((matrix @ solution - train_set.y.numpy()) ** 2).mean()
 with torch.no_grad():
     trained = criterion(model(train_set.x), train_set.y).item()
-print(f"training loss: least squares {exact:.1f}, SGD {trained:.1f}")
-bias = model.linear.bias.item()
-print(f"b: least squares {solution[-1, 0]:.2f}, SGD {bias:.2f}, mean of y {train_set.y.mean():.2f}")
+lessons.say(
+    f"训练损失：最小二乘 {exact:.1f}，SGD {trained:.1f}",
+    f"training loss: least squares {exact:.1f}, SGD {trained:.1f}",
+)
+exact_b, sgd_b = solution[-1, 0], model.linear.bias.item()
+lessons.say(
+    f"b：最小二乘 {exact_b:.2f}，SGD {sgd_b:.2f}，y 的均值 {train_set.y.mean():.2f}",
+    f"b: least squares {exact_b:.2f}, SGD {sgd_b:.2f}, mean of y {train_set.y.mean():.2f}",
+)
 assert exact <= trained < 1.01 * exact
 
 figure = lessons.figure(7.2, 3.2)
@@ -311,7 +321,10 @@ session = zoo.Session("linear")  # ONNX Runtime: trained weights, no torch
 predictions = session.predict(table.test.inputs).values  # the rows as they are in the table
 card = zoo.card("linear")
 r2 = 1 - ((predictions - table.test.targets) ** 2).mean() / table.test.targets.var()
-print(f"three patients: {predictions[:3].round(1)}; test R2 {r2:.3f}")
+lessons.say(
+    f"前三位患者：{predictions[:3].round(1)}；测试集 R2 {r2:.3f}",
+    f"first three patients: {predictions[:3].round(1)}; test R2 {r2:.3f}",
+)
 lessons.agree("R2 on the card", r2, card.test["r2"])
 with torch.no_grad():
     lessons.agree("our model and the zoo's", model(test_set.x)[:, 0], predictions, tolerance=30)

@@ -96,7 +96,10 @@ names = [
 ]  # fmt: skip
 content = gzip.decompress((mnist.FILES / f"{names[2]}.gz").read_bytes())
 magic, count, height, width = struct.unpack(">4i", content[:16])
-print(f"{names[2]}: magic {magic}, {count} images of {height} x {width}")
+lessons.say(
+    f"{names[2]}：魔数 {magic}，{count} 张图，{height}x{width}",
+    f"{names[2]}: magic number {magic}, {count} images of {height}x{width}",
+)
 assert (magic, len(content)) == (0x803, 16 + count * height * width)
 
 # %% [markdown] lang="zh"
@@ -122,8 +125,12 @@ with tempfile.TemporaryDirectory() as root:
             shutil.copyfileobj(packed, file)
     train_dataset = MNIST(root, train=True, transform=transform, download=False)
     test_dataset = MNIST(root, train=False, transform=transform, download=False)
-print(f"{len(train_dataset)} images for training, {len(test_dataset)} for the test")
-print("of each digit:", train_dataset.targets.bincount().tolist())
+counts = train_dataset.targets.bincount().tolist()
+lessons.say(
+    f"{len(train_dataset)} 张训练图，{len(test_dataset)} 张测试图\n训练图里 0 到 9 各有 {counts}",
+    f"{len(train_dataset)} images for training, {len(test_dataset)} for the test\n"
+    f"of 0 to 9 for training: {counts}",
+)
 assert (len(train_dataset), len(test_dataset)) == (60_000, 10_000)
 
 # %% [markdown] lang="zh"
@@ -160,7 +167,10 @@ share = np.bincount(train_dataset.data.numpy().ravel(), minlength=256) / train_d
 values = np.arange(256) / 255
 mean = float(share @ values)
 std = float(np.sqrt(share @ (values - mean) ** 2))
-print(f"mean {mean:.6f}, standard deviation {std:.6f}; {100 * share[0]:.0f} % of the pixels are 0")
+lessons.say(
+    f"均值 {mean:.6f}，标准差 {std:.6f}；{100 * share[0]:.0f}% 的像素是 0",
+    f"mean {mean:.6f}, standard deviation {std:.6f}; {100 * share[0]:.0f} % of the pixels are 0",
+)
 lessons.agree("mean", mean, 0.1307, tolerance=5e-5)
 lessons.agree("standard deviation", std, 0.3081, tolerance=5e-5)
 
@@ -176,7 +186,10 @@ lessons.agree("standard deviation", std, 0.3081, tolerance=5e-5)
 torch.manual_seed(0)
 train_loader = DataLoader(train_dataset, batch_size=64, shuffle=True)
 test_loader = DataLoader(test_dataset, batch_size=64, shuffle=False)
-print(f"{len(train_loader)} batches for training, {len(test_loader)} for the test")
+lessons.say(
+    f"{len(train_loader)} 批训练，{len(test_loader)} 批测试",
+    f"{len(train_loader)} batches for training, {len(test_loader)} for the test",
+)
 x, y = next(iter(train_loader))
 print(f"batch: {tuple(x.shape)} {x.dtype}, mean {x.mean():.3f}, std {x.std():.3f}")
 assert abs(x.mean()) < 0.1
@@ -205,7 +218,8 @@ data = datasets.load("mnist")
 for name in ("train", "validation", "test"):
     inputs, targets = getattr(data, name)
     print(f"zoo, {name:<10} {inputs.shape} {inputs.dtype}, {targets.shape} {targets.dtype}")
-print("zoo, cnn:", zoo.card("cnn").score, "of all 10,000 test images")
+score = zoo.card("cnn").score
+lessons.say(f"zoo 的 cnn：全部测试图 {score}", f"zoo, cnn: {score} of all test images")
 lessons.agree("the same test images", data.test.inputs[..., 0], test_dataset.data, tolerance=0)
 
 # %% [markdown] lang="zh"
@@ -216,7 +230,8 @@ lessons.agree("the same test images", data.test.inputs[..., 0], test_dataset.dat
 #   （也就是 `DataLoader`）里进行。
 # - **除了两次 255**：自己先除，再用 `ToTensor`。对 float 数组 `ToTensor` 不再除，对 uint8 才除；
 #   打印一批的最小值和最大值就能看出来，应是 -0.4242 到 2.8215。
-# - **训练和测试用了不同的变换**：训练时标准化而测试时没有，准确率会大幅下降。
+# - **训练和测试用了不同的变换**：训练时标准化而测试时没有，不报错，准确率却低一截：基础卷积网络
+#   用 5,000 张图训练两轮，是 85.0%，而不是 87.3%。
 
 # %% [markdown] lang="en"
 # ## Usual mistakes
@@ -226,8 +241,9 @@ lessons.agree("the same test images", data.test.inputs[..., 0], test_dataset.dat
 #   applied in `train_dataset[i]` only, and so by a `DataLoader`.
 # - **Divided by 255 twice**: once by hand and once by `ToTensor`, which divides uint8 but not
 #   float. Print the smallest and the largest value of a batch: they should be -0.4242 and 2.8215.
-# - **Different transforms for training and test**: if only the training images are normalized, the
-#   accuracy on the test images drops far.
+# - **Different transforms for training and test**: if only the training images are normalized,
+#   nothing fails, but the accuracy is lower than it should be: the basic CNN, trained on 5,000
+#   images for two epochs, then has 85.0 % instead of 87.3 %.
 
 # %% [markdown] lang="zh"
 # ## 练习

@@ -123,7 +123,10 @@ with torch.no_grad():
     curve = model(hours)
     chance = model(torch.tensor([[4.0]])).item()
 turn = -(model.linear.bias / model.linear.weight).item()
-print(f"P(passed) after 4 hours: {chance:.3f}; 0.5 at {turn:.2f} hours")
+lessons.say(
+    f"学习 4 小时，通过的概率 {chance:.3f}；{turn:.2f} 小时处为 0.5",
+    f"probability of passing after 4 hours {chance:.3f}; 0.5 at {turn:.2f} hours",
+)
 assert chance > 0.8
 assert 2 < turn < 3
 
@@ -262,8 +265,13 @@ for epoch in range(1, 41):
         print(f"epoch {epoch:2d}: loss {losses[-1]:.4f}, validation {100 * accuracies[-1]:.2f} %")
 right, found = test(test_set)
 accuracy, malignant = right / len(test_set), int(test_set.y.sum())
-print(f"test: {right} of {len(test_set)} right, {100 * accuracy:.2f} %")
-print(f"malignant: {found} of {malignant} found")
+lessons.say(
+    f"测试集 {len(test_set)} 行判对 {right} 行，{100 * accuracy:.2f} %",
+    f"test: {right} of {len(test_set)} rows are right, {100 * accuracy:.2f} %",
+)
+lessons.say(
+    f"{malignant} 个恶性肿瘤找到 {found} 个", f"{found} of {malignant} malignant tumors are found"
+)
 assert accuracy > 0.94
 
 # %% [markdown] lang="zh"
@@ -320,8 +328,8 @@ card = zoo.card("logistic")
 print(prediction.labels[:3])
 print(prediction.probabilities[:3].round(3))  # benign, malignant
 right = (prediction.indices == table.test.targets).mean()
-print(f"the zoo's logistic: test accuracy {100 * right:.2f} %")
-lessons.agree("the card says so", right, card.test["accuracy"])
+lessons.say(f"测试集准确率 {100 * right:.2f} %", f"test accuracy {100 * right:.2f} %")
+lessons.agree("accuracy on the card", right, card.test["accuracy"])
 
 # %% [markdown] lang="zh"
 # ## 常见错误

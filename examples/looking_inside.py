@@ -105,7 +105,8 @@ def accuracy(x):
 
 
 full = accuracy(x)
-print(f"conv1 {list(model.conv1.weight.shape)}, accuracy on 2,000 images {full:.3f}")
+print(f"conv1 {list(model.conv1.weight.shape)}")
+lessons.say(f"2000 张图片的正确率 {full:.3f}", f"accuracy on 2,000 images {full:.3f}")
 assert full > 0.98
 
 # %% [markdown] lang="zh"
@@ -190,9 +191,16 @@ chinese = language.current() == "zh"
 for k in range(10):
     liked = name(cosines[k], nearest[k], chinese)
     drawn = name(weight_cosines[k], weight_nearest[k], chinese)
-    print(f"filter {k}: {cosines[k]:.2f} {liked}   (weights: {weight_cosines[k]:.2f} {drawn})")
+    lessons.say(
+        f"{k} 号：{cosines[k]:.2f} {liked}   （权重：{weight_cosines[k]:.2f} {drawn}）",
+        f"filter {k}: {cosines[k]:.2f} {liked}   (weights: {weight_cosines[k]:.2f} {drawn})",
+    )
 clear = int((cosines >= 0.8).sum())
-print(f"{clear} of 10, by their weights {int((weight_cosines >= 0.8).sum())}")
+by_weights = int((weight_cosines >= 0.8).sum())
+lessons.say(
+    f"10 个里有名字的：{clear} 个；只看权重：{by_weights} 个",
+    f"named: {clear} of 10; by the weights alone: {by_weights}",
+)
 assert clear >= 5
 assert cosines.mean() > weight_cosines.mean() + 0.1
 
@@ -224,7 +232,8 @@ for k in range(10):
         model.conv1.weight[k], model.conv1.bias[k] = 0, 0
         without.append(accuracy(x))
         model.conv1.weight[k], model.conv1.bias[k] = weight, bias
-print("accuracy without filter 0 to 9:", [round(score, 3) for score in without])
+lessons.say("依次去掉 0 到 9 号之后的正确率：", "accuracy without filter 0, 1, ... 9:")
+print([round(score, 3) for score in without])
 most = without.index(min(without))
 lessons.say(
     f"最要紧的是 {most} 号：{name(cosines[most], nearest[most], True)}",
@@ -272,14 +281,18 @@ scores = {
     "|gradient|": erased(saliency),
     "contribution": erased(contribution),
 }
+lessons.say("擦掉 30 个像素之后的正确率：", "accuracy with 30 pixels erased:")
 for what, score in scores.items():
-    print(f"without 30 pixels, {what:<21} accuracy {score:.3f}")
+    print(f"  {what:<21} {score:.3f}")
 on_ink = (saliency * ink).sum() / saliency.sum()
-print(f"on the stroke: {ink.float().mean():.0%} of the pixels, {on_ink:.0%} of |gradient|")
+lessons.say(
+    f"笔画占像素的 {ink.float().mean():.0%}，占 |梯度| 的 {on_ink:.0%}",
+    f"the stroke has {ink.float().mean():.0%} of the pixels, {on_ink:.0%} of |gradient|",
+)
 torch.manual_seed(0)
 fresh = gradient(zoo.load("cnn", pretrained=False)).abs()
 fresh_on_ink = (fresh * ink).sum() / fresh.sum()
-print(f"untrained network: {fresh_on_ink:.0%} of |gradient|")
+lessons.say(f"没有训练过的网络：{fresh_on_ink:.0%}", f"in an untrained network {fresh_on_ink:.0%}")
 assert scores["contribution"] < scores["random stroke pixels"] - 0.2
 assert scores["|gradient|"] > scores["contribution"] + 0.2
 assert abs(fresh_on_ink - on_ink) < 0.1
@@ -311,7 +324,7 @@ assert abs(fresh_on_ink - on_ink) < 0.1
 # their |gradient| and their contributions.
 
 # %%
-figure = lessons.figure(7.0, 4.6)
+figure = lessons.figure(8.0, 5.2)
 grid = figure.subplots(6, 10)
 digits = [int((y == digit).nonzero()[0]) for digit in range(10)]
 brightest = maps[digits[5]].max().item()  # one scale for all maps

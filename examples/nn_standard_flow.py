@@ -127,9 +127,12 @@ validation_set = CancerDataset(table.validation, mean, std)  # with the training
 test_set = CancerDataset(table.test, mean, std)
 train_loader = DataLoader(train_set, batch_size=32, shuffle=True)
 
-print(f"{len(train_set)} rows = {len(train_loader)} batches")
+lessons.say(
+    f"{len(train_set)} 行 = {len(train_loader)} 批",
+    f"{len(train_set)} rows = {len(train_loader)} batches",
+)
 x, y = next(iter(train_loader))
-print(f"a batch: x {tuple(x.shape)}, y {tuple(y.shape)}, {y.dtype}")
+print(f"x {tuple(x.shape)}, y {tuple(y.shape)}, {y.dtype}")
 
 # %% [markdown] lang="zh"
 # ## 第二步：定义模型
@@ -141,6 +144,9 @@ print(f"a batch: x {tuple(x.shape)}, y {tuple(y.shape)}, {y.dtype}")
 # 训练的起点是权重的初值。`nn.Linear` 建立时已经填入随机数；
 # 这里按 Xavier 的方法（Glorot 与 Bengio，2010）再填一次，让读者看到它在哪里发生。初值不能全为 0：
 # 那样 8 个隐藏单元的值和梯度永远都是 0。
+#
+# 模型和每一批数据要在同一个设备上：有 GPU 用 GPU，没有就用 CPU。`model.to(device)` 原地移动参数；
+# 张量的 `.to(device)` 返回新的张量，要接住它。
 
 # %% [markdown] lang="en"
 # ## Part 2: define the model
@@ -154,6 +160,10 @@ print(f"a batch: x {tuple(x.shape)}, y {tuple(y.shape)}, {y.dtype}")
 # when it is created; here they are filled once more by Xavier's method (Glorot and Bengio, 2010),
 # so that you see where it happens. They must not all be 0: the values and the gradients of the 8
 # hidden units would then stay 0 forever.
+#
+# The model and every batch must be on the same device, a GPU if there is one and the CPU
+# otherwise. `model.to(device)` moves the parameters in place; `.to(device)` of a tensor returns a
+# new tensor, which you have to assign.
 
 
 # %%
@@ -180,12 +190,16 @@ def initialize(layer):
         nn.init.zeros_(layer.bias)
 
 
+device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 model = Model()
 model.apply(initialize)  # calls initialize() with every layer
+model.to(device)
+x, y = x.to(device), y.to(device)  # the batch from above
 for name, parameter in model.named_parameters():
     print(f"{name:<14} {tuple(parameter.shape)}")
 count = sum(parameter.numel() for parameter in model.parameters())
-print(f"{count} parameters; model(x): {tuple(model(x).shape)}")
+lessons.say(f"共 {count} 个参数", f"{count} parameters")
+print(f"model(x): {tuple(model(x).shape)}")
 assert count == 30 * 8 + 8 + 8 * 1 + 1
 
 # %% [markdown] lang="zh"
@@ -210,7 +224,8 @@ criterion = nn.BCELoss(reduction="mean")
 optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.5)
 
 with torch.no_grad():
-    print(f"loss before training {criterion(model(x), y):.4f}")
+    value = criterion(model(x), y)
+    lessons.say(f"训练之前的损失 {value:.4f}", f"loss before training {value:.4f}")
     for reduction in ("none", "sum", "mean"):
         value = nn.BCELoss(reduction=reduction)(model(x), y)
         text = tuple(value.shape) or f"{value:.4f}"
@@ -239,8 +254,11 @@ optimizer.zero_grad()  # 3. zero the gradients
 loss.backward()  # 4. backward
 optimizer.step()  # 5. step
 gradient = model.linear2.bias.grad
-print(f"bias {before.item():.4f}, gradient {gradient.item():.4f}")
-print(f"bias after the step {model.linear2.bias.item():.6f}")
+after = model.linear2.bias.item()
+lessons.say(
+    f"偏置 {before.item():.4f}，梯度 {gradient.item():.4f}，更新后 {after:.6f}",
+    f"bias {before.item():.4f}, gradient {gradient.item():.4f}, after the step {after:.6f}",
+)
 lessons.agree("b - lr * gradient", before - 0.01 * gradient, model.linear2.bias)
 
 # %% [markdown] lang="zh"
@@ -265,6 +283,7 @@ def train():
     model.train()
     total = 0.0
     for x, y in train_loader:
+        x, y = x.to(device), y.to(device)
         y_pred = model(x)  # 1. forward
         loss = criterion(y_pred, y)  # 2. loss
         optimizer.zero_grad()  # 3. zero the gradients
@@ -278,7 +297,7 @@ def test(rows):
     """Return the accuracy, from 0 to 1."""
     model.eval()
     with torch.no_grad():  # no graph is needed here
-        y_pred = (model(rows.x) > 0.5).float()
+        y_pred = (model(rows.x.to(device)) > 0.5).float().cpu()
     return (y_pred == rows.y).float().mean().item()
 
 
@@ -353,10 +372,12 @@ recipe = registry.get("logistic").recipe  # `zoo train logistic` trains by it
 prediction = zoo.Session("logistic").predict(table.test.inputs)  # the model that it left
 right = (prediction.indices == table.test.targets).mean()
 
-print(
-    f"recipe: {recipe.epochs} epochs, lr {recipe.lr}, momentum {recipe.momentum}, {recipe.schedule}"
+print(f"epochs {recipe.epochs}, lr {recipe.lr}, momentum {recipe.momentum}, {recipe.schedule}")
+parameters = zoo.card("logistic").parameters
+lessons.say(
+    f"zoo 的模型：{parameters} 个参数，测试集准确率 {100 * right:.2f} %",
+    f"the zoo's model: {parameters} parameters, test accuracy {100 * right:.2f} %",
 )
-print(f"zoo: {zoo.card('logistic').parameters} parameters, test accuracy {100 * right:.2f} %")
 lessons.agree("the accuracy on its card", right, zoo.card("logistic").test["accuracy"])
 
 # %% [markdown] lang="zh"

@@ -362,9 +362,13 @@ assert accuracy > 0.8
 # %%
 images, labels = mnist.load_test()
 prediction = zoo.Session("resnet").predict(images[::5])
-print(f"zoo: {100 * np.mean(prediction.indices == labels[::5]):.1f} % of these 2,000,", end=" ")
-print(f"{zoo.card('resnet').score} of all 10,000")
-assert np.mean(prediction.indices == labels[::5]) > accuracy
+right = np.mean(prediction.indices == labels[::5])
+score = zoo.card("resnet").score
+lessons.say(
+    f"zoo：这 2,000 张对 {100 * right:.1f}%，全部 10,000 张 {score}",
+    f"zoo: {100 * right:.1f} % of these 2,000, {score} of all 10,000",
+)
+assert right > accuracy
 
 # %% [markdown] lang="zh"
 # ## 常见错误

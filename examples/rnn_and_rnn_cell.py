@@ -343,7 +343,7 @@ def test():
 for epoch in range(1, 4):
     train(epoch)
     accuracy = test()
-    print(f", accuracy {100 * accuracy:.1f} % of {len(test_set)} test images")
+    print(f", accuracy {100 * accuracy:.1f} %")
 assert accuracy > 0.75
 
 # %% [markdown] lang="zh"
@@ -361,7 +361,11 @@ with torch.no_grad():
     out, _ = model.rnn(test_set.images.to(device).squeeze(1))  # [2000, 28, 128]
     predicted = model.fc(out).argmax(dim=2).cpu()  # [2000, 28]
 by_row = (predicted == test_set.labels[:, None]).float().mean(dim=0)
-print("accuracy after row 14, 21, 28:", *(f"{100 * by_row[row - 1]:.0f} %" for row in (14, 21, 28)))
+for row in (14, 21, 28):
+    lessons.say(
+        f"读完 {row} 行：准确率 {100 * by_row[row - 1]:.0f}%",
+        f"after {row} rows: accuracy {100 * by_row[row - 1]:.0f} %",
+    )
 assert by_row[13] < by_row[27]
 
 figure = lessons.figure(7.6, 3.2)
@@ -392,7 +396,11 @@ lessons.save(figure, "rnn_and_rnn_cell.png")
 images, targets = mnist.load_test()
 prediction = zoo.Session("rnn").predict(images[::5])
 right_ones = np.mean(prediction.indices == targets[::5])
-print(f"zoo: {100 * right_ones:.1f} % of these 2,000, {zoo.card('rnn').score} of all 10,000")
+score = zoo.card("rnn").score
+lessons.say(
+    f"zoo：这 2,000 张对 {100 * right_ones:.1f}%，全部 10,000 张 {score}",
+    f"zoo: {100 * right_ones:.1f} % of these 2,000, {score} of all 10,000",
+)
 assert right_ones > accuracy
 whole, stepwise = zoo.load("rnn"), zoo.load("rnn_cell")
 stepwise.load_state_dict(whole.state_dict())
@@ -403,7 +411,7 @@ with torch.no_grad():
 
 # %% [markdown] lang="zh"
 # ## 常见错误
-# - **忘了 `batch_first=True`**：不报错，但网络把批当成序列来读，准确率和瞎猜差不多。
+# - **忘了 `batch_first=True`**：不报错，但网络把批当成序列来读，一轮以后的准确率只有 12%。
 #   先打印一次各步的形状。
 # - **隐藏状态带到下一个小批量**：`Trying to backward through the graph a second time`。
 #   每个序列从 `torch.zeros` 开始，或者用 `hidden.detach()` 断开。
@@ -413,7 +421,7 @@ with torch.no_grad():
 # %% [markdown] lang="en"
 # ## Usual mistakes
 # - **No `batch_first=True`**: nothing fails, but the network reads the batch as the sequence, and
-#   is hardly better than guessing. Print the shape of each step once.
+#   has 12 % after an epoch. Print the shape of each step once.
 # - **The hidden state is kept for the next batch**: `Trying to backward through the graph a second
 #   time`. Start each sequence from `torch.zeros`, or cut the graph with `hidden.detach()`.
 # - **The loss jumps, or is `nan`**: the gradient explodes; use `clip_grad_norm_`.

@@ -223,7 +223,7 @@ def test():
             predicted = model(images.to(device)).argmax(dim=1)
             correct += (predicted.cpu() == labels).sum().item()
     accuracies.append(correct / len(test_set))
-    print(f", accuracy {100 * accuracies[-1]:.1f} % of {len(test_set)} test images")
+    print(f", accuracy {100 * accuracies[-1]:.1f} %")
 
 
 for epoch in range(1, 6):
@@ -248,7 +248,11 @@ with torch.no_grad():
 lessons.agree("each row adds up to 1", probabilities.sum(dim=1), torch.ones(len(test_set)))
 unsure = int(probabilities.max(dim=1).values.argmin())
 label = int(test_set.labels[unsure])
-print(f"least sure: image {unsure}, a {label}, {probabilities[unsure].max():.2f} at most")
+most = probabilities[unsure].max()
+lessons.say(
+    f"最没把握的是第 {unsure} 张，数字 {label}，最大的概率只有 {most:.2f}",
+    f"least sure: image {unsure}, a {label}, with a largest probability of {most:.2f}",
+)
 
 figure = lessons.figure(8.4, 2.8)
 left, middle, right = figure.subplots(1, 3, width_ratios=[1.5, 0.9, 1.5])
@@ -278,7 +282,11 @@ lessons.save(figure, "softmax_classifier.png")
 images, labels = mnist.load_test()
 prediction = zoo.Session("softmax").predict(images[::5])
 right_ones = np.mean(prediction.indices == labels[::5])
-print(f"zoo: {100 * right_ones:.1f} % of these 2,000, {zoo.card('softmax').score} of all 10,000")
+score = zoo.card("softmax").score
+lessons.say(
+    f"zoo：这 2,000 张对 {100 * right_ones:.1f}%，全部 10,000 张 {score}",
+    f"zoo: {100 * right_ones:.1f} % of these 2,000, {score} of all 10,000",
+)
 assert right_ones > accuracies[-1]
 
 # %% [markdown] lang="zh"

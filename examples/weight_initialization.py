@@ -164,7 +164,8 @@ def statistics(way, activation):
 
 curves = {}
 for activation in (torch.tanh, F.relu):
-    print(f"{activation.__name__}: layer 1, layer 10")
+    name = activation.__name__
+    lessons.say(f"{name}：第 1 层，第 10 层", f"{name}: layer 1, layer 10")
     for way in WAYS:
         curves[activation.__name__, way], last = statistics(way, activation)
         first, tenth = curves[activation.__name__, way][0], curves[activation.__name__, way][-1]
@@ -187,7 +188,7 @@ assert curves["relu", "Xavier"][-1] < 0.2 * curves["relu", "He"][-1]
 # %% [markdown] lang="zh"
 # tanh 用 Xavier，十层从 0.57 降到 0.20，信号还在：公式把 tanh 当作直线 $y = x$，而它比直线
 # 平，所以慢慢变小，torch 为此建议再乘 5/3（`init.calculate_gain("tanh")`）。ReLU 用 Xavier，
-# 每层减半，只剩 0.012；用 He 则是 0.30。torch 的默认值对两者都偏小：ReLU 十层之后只剩 4e-05。
+# 每层方差减半，只剩 0.012；用 He 则是 0.30。torch 的默认值对两者都偏小：ReLU 十层之后只剩 4e-05。
 # 太大时 tanh 的输出几乎只剩 ±1，导数接近 0；ReLU 则每层放大五六倍。
 # 图里没有“全零”：它处处是 0，对数轴画不出来。
 
@@ -315,12 +316,13 @@ assert accuracies["torch default"] < min(accuracies["Xavier"], accuracies["He"])
 fresh = zoo.load("rnn", pretrained=False)
 weight = fresh.rnn.weight_hh_l0.detach()
 lessons.agree("W W^T is the identity", weight @ weight.T, torch.eye(128))
-print(f"zoo: rnn {zoo.card('rnn').score}, softmax {zoo.card('softmax').score} of 10,000")
+score = zoo.card("rnn").score
+lessons.say(f"zoo 的 rnn：10,000 张测试图 {score}", f"zoo, rnn: {score} of 10,000 test images")
 
 # %% [markdown] lang="zh"
 # ## 常见错误
 # - **损失停在 2.303**：$\ln 10 = 2.303$，十类等概率。权重全零或太小，梯度到不了前面的层。
-# - **损失是 `nan`**：权重太大，前向就溢出了。先看各层的标准差，再考虑减小学习率。
+# - **损失是 `nan`**：权重太大，得分和梯度都极大，几步就溢出了。先看各层的标准差，再考虑减小学习率。
 # - **初始化写在优化器之后，并且换了新张量**：`layer.weight = nn.Parameter(...)` 之后，优化器
 #   更新的还是旧参数。用 `init.*_` 原地改，或者先初始化再建优化器。
 # - **忘了 `nonlinearity`**：`kaiming_normal_` 的默认值是 `leaky_relu`，斜率 `a=0` 时和 ReLU
@@ -330,8 +332,9 @@ print(f"zoo: rnn {zoo.card('rnn').score}, softmax {zoo.card('softmax').score} of
 # ## Usual mistakes
 # - **The loss stays at 2.303**: $\ln 10 = 2.303$ is ten equally likely classes. The weights are
 #   zero or too small, and no gradient reaches the first layers.
-# - **The loss is `nan`**: the weights are too large, and the forward pass overflows. Look at the
-#   standard deviation of each layer first, then think of a smaller learning rate.
+# - **The loss is `nan`**: the weights are too large, scores and gradients are huge, and a few steps
+#   overflow. Look at the standard deviation of each layer first, then think of a smaller learning
+#   rate.
 # - **New tensors after the optimizer was made**: after `layer.weight = nn.Parameter(...)` the
 #   optimizer still updates the old parameter. Change weights in place with `init.*_`, or make the
 #   optimizer last.

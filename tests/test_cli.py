@@ -218,7 +218,10 @@ def test_doctor_without_the_train_extra(tmp_path: Path) -> None:
     assert "pip install 'torch-tutorial-zoo[train]'" in done.stdout
 
 
-def test_lessons_are_listed_and_run(zoo_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lessons_are_listed_and_run(
+    zoo_cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ZOO_LESSON_OUTPUT", str(tmp_path))
     done = zoo_cli("lesson")
     assert done.exit_code == 0
     rows = [line.split() for line in done.stdout.splitlines()[1:]]

@@ -98,14 +98,15 @@ def words(text: str) -> list[str]:
     return re.sub(r"[-+]?\d[\d.,]*(e[-+]\d+)?", "#", text).split()
 
 
-def test_a_script_runs_by_itself(output: Path) -> None:
+def test_a_script_runs_by_itself(tmp_path: Path) -> None:
     (lesson,) = (lesson for lesson in LESSONS if lesson.name == "flatten_by_hand")
     done = subprocess.run(
         [sys.executable, "-W", "error", lesson.script],
-        capture_output=True, text=True, cwd=output, timeout=120, check=False,
+        capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert "largest difference 0.0e+00" in done.stdout
+    assert (tmp_path / "lesson-output" / "flatten_by_hand.png").is_file()
 
 
 def test_nothing_is_written_beside_the_pictures(
@@ -140,7 +141,10 @@ def test_the_pictures_are_those_of_the_lessons() -> None:
     assert there == {lesson.picture for lesson in LESSONS if lesson.picture}
 
 
-def test_run_runs_a_lesson_here(capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_runs_a_lesson_here(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ZOO_LESSON_OUTPUT", str(tmp_path))
     lessons.run("flatten_by_hand")
     assert "largest difference 0.0e+00" in capsys.readouterr().out
 

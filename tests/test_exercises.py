@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import json
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
 
 import pytest
 from conftest import ROOT
 
-from zoo import exercises
+from zoo import exercises, language, lessons
 from zoo.exercises.process import examine
 
 SOLUTIONS = ROOT / "tests" / "solutions"
@@ -15,6 +21,19 @@ BY_HAND = [name for name in exercises.ORDER if name != "net"]
 Check = exercises.Check
 #: A line each: exercise | text of the solution => what stands there instead | check | mistake.
 MISTAKES = (SOLUTIONS / "mistakes.txt").read_text().splitlines()
+
+
+@pytest.fixture
+def speak(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Let the zoo speak another language in this process, until the test ends."""
+
+    def choose(name: str) -> None:
+        monkeypatch.setenv("ZOO_LANG", name)
+        language.current.cache_clear()
+
+    yield choose
+    monkeypatch.undo()
+    language.current.cache_clear()
 
 
 def replaced(name: str, *pairs: str) -> str:
@@ -47,7 +66,7 @@ def test_a_solution_passes(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", MISTAKES)
 def test_a_typical_mistake_gets_its_hint(line: str, tmp_path: Path) -> None:
     name, change, wrong, mistake = (part.strip() for part in line.split(" | "))
-    old, _, new = (part.strip() for part in change.partition("=>"))
+    old, _, new = (part.strip().replace("\\n", "\n") for part in change.partition("=>"))
     checks = verdict(name, replaced(name, old, new), tmp_path)
     assert checks[wrong].state == "wrong", checks
     assert checks[wrong].mistake == mistake, checks[wrong]
@@ -67,7 +86,7 @@ def test_a_typical_mistake_gets_its_hint(line: str, tmp_path: Path) -> None:
         ("lr=0.05", "lr=1e-3", "accuracy", "more"),
         ("x.flatten(1)", "x", "Net.forward", "error"),
         ("x.flatten(1)", "x.reshape(-1, 784)[:1]", "Net.forward", "shape"),
-        ("nn.Module", "object", "Net", "error"),
+        ("nn.Module", "object", "Net", "no_module"),
     ],
 )
 def test_a_typical_mistake_in_the_standard_flow(
@@ -76,7 +95,19 @@ def test_a_typical_mistake_in_the_standard_flow(
     changed = replaced("net", old, new, "range(2)", "range(1)")
     checks = verdict("net", changed, tmp_path)
     assert (checks[wrong].state, checks[wrong].mistake) in {("wrong", mistake), ("open", mistake)}
-    assert checks[wrong].hint or mistake == "error"
+    assert checks[wrong].hint
+
+
+def test_the_network_of_the_notes_passes(tmp_path: Path) -> None:
+    """Convolution and pooling, flattened by `view`."""
+    text = replaced(
+        "net",
+        "nn.Linear(784, 64)", "nn.Conv2d(1, 10, 5)",
+        "nn.Linear(64, 10)", "nn.Linear(1440, 10)",
+        "        x = x.flatten(1)\n", "",
+        "torch.relu(self.hidden(x))", "torch.max_pool2d(self.hidden(x), 2).relu().view(len(x), -1)",
+    )  # fmt: skip
+    assert {check.state for check in verdict("net", text, tmp_path).values()} == {"right"}
 
 
 def test_a_gradient_that_fits_a_wrong_forward_says_so(tmp_path: Path) -> None:
@@ -100,18 +131,18 @@ def test_every_hint_and_text_is_in_both_languages() -> None:
         assert exercise.lesson in lessons.ORDER
 
 
-@pytest.mark.parametrize("language", ["zh", "en"])
+@pytest.mark.parametrize("spoken", ["zh", "en"])
 @pytest.mark.parametrize("name", exercises.ORDER)
 def test_a_stub_is_a_program_that_is_still_to_be_written(
-    name: str, language: str, tmp_path: Path, zoo_cli: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, spoken: str, tmp_path: Path, zoo_cli: Callable[..., Any],
+    speak: Callable[[str], None],
 ) -> None:  # fmt: skip
-    monkeypatch.setenv("ZOO_LANG", language)
+    speak(spoken)
     assert zoo_cli("exercise", name, "-o", "mine.py").stdout == "mine.py\n"
     text = Path("mine.py").read_text()
     assert zoo_cli("exercise", name).stdout.replace("FILE", "mine.py") == text
     head = ast.get_docstring(ast.parse(text)) or ""
-    assert head.startswith({"zh": "练习", "en": "Exercise"}[language])
+    assert head.startswith({"zh": "练习", "en": "Exercise"}[spoken])
     assert "zoo check mine.py" in head
     assert all(len(line) <= 100 for line in text.splitlines())
     for function in exercises.get(name).functions:
@@ -121,10 +152,10 @@ def test_a_stub_is_a_program_that_is_still_to_be_written(
     assert {check.state for check in verdict(name, text, tmp_path).values()} <= {"open", "wrong"}
 
 
-def test_the_list(zoo_cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_list(zoo_cli: Callable[..., Any], speak: Callable[[str], None]) -> None:
     rows = zoo_cli("exercise").stdout.splitlines()
     assert [row.split()[0] for row in rows] == ["name", *exercises.ORDER]
-    monkeypatch.setenv("ZOO_LANG", "zh")
+    speak("zh")
     assert "卷积层" in zoo_cli("exercise").stdout
     document = json.loads(zoo_cli("exercise", "--json").stdout)
     assert [one["name"] for one in document] == list(exercises.ORDER)
@@ -193,7 +224,7 @@ def test_a_strange_file_gets_one_clear_line(
     assert (done.returncode, done.stderr) == (1, "")
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("wrong"))
     assert said in line
-    assert ("at line 6, in backward" in line) == (case == "loop")
+    assert bool(re.search("at line [67], in backward", line)) == (case == "loop")
 
 
 def test_a_check_as_a_student_sees_it(zoo_process: Callable[..., CompletedProcess[str]]) -> None:
@@ -204,7 +235,7 @@ def test_a_check_as_a_student_sees_it(zoo_process: Callable[..., CompletedProces
     done = zoo_process("check", "mine.py", ZOO_LANG="zh")
     assert done.returncode == 1
     assert done.stderr.splitlines()[:2] == ["mine.py: 看 0", "mine.py: 看 1"]
-    assert done.stderr.splitlines()[-1] == "mine.py: ... 10 more lines"
+    assert done.stderr.splitlines()[-1] == "mine.py: ……另有 10 行"
     lines = done.stdout.splitlines()
     assert lines[0].startswith("linear: 全连接层")
     assert any("偏置的梯度没有对批求和" in line for line in lines)
@@ -237,7 +268,7 @@ def test_a_passed_check_as_json(zoo_process: Callable[..., CompletedProcess[str]
 def test_a_result_of_another_kind_is_named(body: str, said: str, tmp_path: Path) -> None:
     text = f'import numpy as np\nEXERCISE = "relu"\ndef forward(x):\n{body}\n'
     checks = verdict("relu", text + "def backward(dy, x):\n    return dy * (x > 0)\n", tmp_path)
-    (message,) = (check.message for check in checks.values() if said in check.message)
+    assert sum(said in check.message for check in checks.values()) == 1, checks
     assert checks["backward: dx"].state == "right"
 
 

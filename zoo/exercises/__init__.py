@@ -11,9 +11,9 @@ from zoo.exercises import stub
 from zoo.exercises.catalogue import ORDER, exercises, get, names
 from zoo.exercises.check import Report, check
 from zoo.exercises.exercise import Check, Exercise, Text
-from zoo.exercises.verdict import lines
+from zoo.exercises.verdict import lines, printed
 
 __all__ = [
     "ORDER", "Check", "Exercise", "Report", "Text", "check", "exercises", "get", "lines", "names",
-    "stub",
+    "printed", "stub",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import importlib.util
+import io
 import json
 import os
 import re
@@ -13,12 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
+import tokenize
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from zoo import language
-from zoo.errors import UsageError, needs_extra
+from zoo.errors import UsageError, first_line, needs_extra
 from zoo.exercises import catalogue
 from zoo.exercises.exercise import Check, Exercise, Text
 
@@ -91,12 +94,9 @@ def check(path: Path, *, seconds: float = 60.0) -> Report:
     """
     started = time.monotonic()
     source = _read(path)
-    try:
-        tree = ast.parse(source, str(path))
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        checks = [Check("file", "wrong", _syntax(error, source), mistake="syntax")]
-        return Report(str(path), _named(source), False, 0.0, checks, [])
-    exercise = _exercise(path, tree)
+    if broken := _broken(path, source):
+        return Report(str(path), _named(source), False, 0.0, [broken], [])
+    exercise = _exercise(path, ast.parse(source))
     with needs_extra("train", "zoo check"):
         if importlib.util.find_spec("torch") is None:
             raise ModuleNotFoundError("torch is not installed", name="torch")
@@ -120,9 +120,10 @@ def _read(path: Path) -> bytes:
 def _exercise(path: Path, tree: ast.Module) -> Exercise:
     """Return the exercise that the line EXERCISE = "..." names, without running the file."""
     for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else ()
-        names = [target.id for target in targets if isinstance(target, ast.Name)]
-        if isinstance(node, ast.Assign) and "EXERCISE" in names:
+        if not isinstance(node, ast.Assign | ast.AnnAssign):
+            continue
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        if "EXERCISE" in [target.id for target in targets if isinstance(target, ast.Name)]:
             value = node.value.value if isinstance(node.value, ast.Constant) else None
             if isinstance(value, str):
                 return catalogue.get(value)
@@ -135,15 +136,20 @@ def _named(source: bytes) -> str:
     return match[1].decode() if match else ""
 
 
-def _syntax(error: BaseException, source: bytes) -> str:
-    line = getattr(error, "lineno", None)
+def _broken(path: Path, source: bytes) -> Check | None:
+    """Return the failed check of a file that is not Python, or None."""
     try:
-        source.decode()
-    except UnicodeDecodeError:
-        if not re.search(rb"coding[:=]", b"\n".join(source.splitlines()[:2])):
-            return str(_ENCODING)
-    reason = getattr(error, "msg", None) or str(error) or type(error).__name__
-    return str(_SYNTAX).format(line=line or 1, error=reason)
+        source.decode(tokenize.detect_encoding(io.BytesIO(source).readline)[0])
+    except (SyntaxError, UnicodeDecodeError):
+        return Check("file", "wrong", str(_ENCODING), mistake="encoding")
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            compile(source, str(path), "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        line, reason = getattr(error, "lineno", None) or 1, getattr(error, "msg", None)
+        message = str(_SYNTAX).format(line=line, error=reason or first_line(error))
+        return Check("file", "wrong", message, mistake="syntax")
+    return None
 
 
 def _run(exercise: Exercise, path: Path, seconds: float) -> tuple[list[Check], list[str], int]:

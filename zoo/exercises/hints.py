@@ -43,15 +43,17 @@ def find(mistakes: Iterable[Mistake], output: str, trials: Sequence[Trial]) -> H
 
 
 def typical(mistakes: Iterable[Mistake], output: str, trials: Sequence[Trial]) -> Hint | None:
-    """Return the typical mistake that explains all wrong results, the best match first."""
+    """Return the typical mistake that explains all wrong results, the best match first.
+
+    Where every wrong case is an error, the mistake must explain the right ones, too.
+    """
     best: tuple[int, Hint] | None = None
     wrong = [trial for trial in trials if not _right(trial, output)]
-    for mistake in mistakes:
-        if mistake.output != output or not any(trial.results for trial in wrong):
-            continue
-        if all(_explains(mistake, trial) for trial in wrong):
+    least = 1 if any(trial.results for trial in wrong) else len(trials)
+    for mistake in mistakes if len(wrong) < len(trials) or least == 1 else ():
+        if mistake.output == output and all(_explains(mistake, trial) for trial in wrong):
             score = sum(_explains(mistake, trial) for trial in trials)
-            if best is None or score > best[0]:
+            if score >= least and (best is None or score > best[0]):
                 best = score, Hint(mistake.key, mistake.hint)
     return best[1] if best else None
 
@@ -192,7 +194,7 @@ _GENERAL = (
             "the result is all zeros: the array was made and never filled, or a copy was filled",
         ),
     ),
-    _General("sign", _times(lambda *_: -1.0), Text("符号反了", "the sign is the wrong way round")),
+    _General("sign", _times(lambda *_: -1.0), Text("符号反了", "the sign is reversed")),
     _General(
         "keepdims",
         _kept_dims,
@@ -267,7 +269,7 @@ _GENERAL = (
     _General(
         "half",
         _times(lambda *_: 0.5),
-        Text("是正确值的一半：漏了因子 2", "half: a factor 2 is missing"),
+        Text("是正确值的一半：漏了因子 2", "half of the right result: a factor 2 is missing"),
     ),
     _General(
         "twice", _times(lambda *_: 2.0), Text("是正确值的两倍", "twice as large as the right one")

@@ -12,10 +12,11 @@ _STATES = {
     "wrong": Text("有误", "wrong"),
     "open": Text("待写", "to do"),
 }
-_HINT, _GIVEN = Text("提示：", "hint: "), Text("输入：", "with: ")
+_HINT, _GIVEN = Text("提示：", "hint: "), Text("输入：", "inputs: ")
 _PASSED = Text("通过：{right} 项全部正确", "passed: {right} of {right} right")
 _NOT_YET = Text("还没有通过：{total} 项中 {right} 项正确", "not yet: {right} of {total} right")
 _UNCHECKED = Text("没有能检查", "not checked")
+_MORE = Text("……另有 {count:,} 行", "... {count:,} more lines")
 _LESSON = Text("。这一课：zoo lesson {lesson}", "; its lesson: zoo lesson {lesson}")
 
 
@@ -42,3 +43,9 @@ def lines(report: Report) -> list[str]:
     if not report.passed and report.exercise in catalogue.ORDER:
         last += str(_LESSON).format(lesson=catalogue.get(report.exercise).lesson)
     return [*texts, last]
+
+
+def printed(report: Report) -> list[str]:
+    """Return what the student's code printed, in lines that begin with its file."""
+    more = [str(_MORE).format(count=report.more)] if report.more else []
+    return [f"{report.file}: {line}" for line in (*report.printed, *more)]

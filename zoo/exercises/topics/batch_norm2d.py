@@ -103,8 +103,7 @@ _AXES = Text(
 )
 _MOMENTUM = Text(
     "momentum 用反了：新的统计量占 momentum，旧的占 1 - momentum",
-    "momentum is the wrong way round: the batch's statistic has the weight momentum, the old one "
-    "1 - momentum",
+    "momentum is reversed: the batch's statistic has the weight momentum, the old one 1 - momentum",
 )
 _EVAL = Text(
     "eval 模式下不更新 running 统计量", "the running statistics do not change in eval mode"
@@ -199,8 +198,7 @@ x, y, z, dy [N, C, H, W], all others [C]""",
         Mistake("statistics_constant", "dx", lambda k: _dx(k, 0, 0),
                 Text("把 m 和 v 当成了常数：x 也通过它们影响 y，dx 还有两项",
                      "m and v are taken as constants: x acts on y through them too, dx has two "
-                     "more "
-                     "terms")),
+                     "more terms")),
         Mistake("mean_twice", "dx", lambda k: _dx(k, 2, 1), _TWICE),
         Mistake("mean_twice", "dx", lambda k: _dx(k, 2, 2), _TWICE),
         Mistake("mean_twice", "dx", lambda k: _dx(k, 1, 2), _TWICE),

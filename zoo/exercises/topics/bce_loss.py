@@ -92,6 +92,11 @@ p: outputs, probabilities; t: targets, 0 or 1; one shape; K: the number of eleme
         Mistake("sign", "loss", lambda k: -_sum(k) / k.outputs.size,
                 Text("漏了前面的负号：损失是正的", "the minus in front is missing: a loss is "
                      "positive")),
+        Mistake("swapped", "loss",
+                lambda k: -(k.targets * _log(1 - k.outputs)
+                            + (1 - k.targets) * _log(k.outputs)).mean(),
+                Text("p 与 1 - p 换错了：t 乘 log p，1 - t 乘 log(1 - p)",
+                     "p and 1 - p are swapped: t goes with log p, and 1 - t with log(1 - p)")),
         Mistake("second_term_missing", "loss",
                 lambda k: -(k.targets * _log(k.outputs)).mean(),
                 Text("少了第二项 (1 - t) log(1 - p)：t = 0 的也要算",
@@ -102,7 +107,7 @@ p: outputs, probabilities; t: targets, 0 or 1; one shape; K: the number of eleme
                 lambda k: (-k.targets / k.outputs + (1 - k.targets) / (1 - k.outputs))
                 / k.outputs.size, _BOUND),
         Mistake("sign", "doutputs", lambda k: -_slope(k) / k.outputs.size,
-                Text("符号反了：是 p - t", "the sign is the wrong way round: it is p - t")),
+                Text("符号反了：是 p - t", "the sign is reversed: it is p - t")),
         Mistake("divisor_missing", "doutputs", lambda k: (k.outputs - k.targets) / k.outputs.size,
                 Text("(p - t) / K 是对 logits 的梯度；对 p 的还要除以 p (1 - p)",
                      "(p - t) / K is the gradient by the logits; that by p has the divisor "

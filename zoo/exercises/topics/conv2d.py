@@ -98,9 +98,8 @@ OH = (H + 2 padding - kh) // s + 1, OW = (W + 2 padding - kw) // s + 1""",
     ),
     notes=Text(
         "stride 与 padding 是整数，高和宽相同。先用循环写对，再想怎样写快。",
-        "stride and padding are integers, the same for height and width. Write it with loops "
-        "first, "
-        "right before fast.",
+        "stride and padding are integers, the same for height and width. Write it with loops:\n"
+        "right first, fast later.",
     ),
     functions=(
         function(

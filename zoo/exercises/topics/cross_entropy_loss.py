@@ -62,8 +62,7 @@ _AXIS = Text(
 _OVERFLOW = Text(
     "大的 logits 溢出：先减去每行的最大值再取 exp，并用 log-sum-exp，不要对 softmax 再取 log",
     "overflow with large logits: subtract each row's maximum before exp, and use log-sum-exp "
-    "rather "
-    "than the log of a softmax",
+    "rather than the log of a softmax",
 )
 _ALL = Text(
     "除以了 N·C：只除以行数 N",
@@ -133,7 +132,7 @@ o: outputs [N, C], logits; t: targets [N], class numbers; L: a number""",
         Mistake("one_hot_missing", "doutputs", lambda k: _softmax(k) / len(k.outputs),
                 Text("忘了在正确类别处减 1", "forgot to subtract 1 at the right class")),
         Mistake("sign", "doutputs", lambda k: (_one_hot(k) - _softmax(k)) / len(k.outputs),
-                Text("符号反了：softmax 减 one-hot", "the sign is the wrong way round: softmax "
+                Text("符号反了：softmax 减 one-hot", "the sign is reversed: softmax "
                      "minus one-hot")),
         Mistake("log_softmax", "doutputs",
                 lambda k: (_log_softmax(k.outputs) - _one_hot(k)) / len(k.outputs),

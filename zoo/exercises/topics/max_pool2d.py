@@ -57,7 +57,7 @@ OH = (H - k) // s + 1, OW = (W - k) // s + 1""",
         """\
 y[n,c,p,q] = max_{i,j} x[n, c, p s + i, q s + j],          0 <= i, j < k
 
-dx[n, c, p s + i*, q s + j*] += dy[n,c,p,q]       (i*, j*): the place of the maximum in its window
+dx[n, c, p s + i*, q s + j*] += dy[n,c,p,q]       (i*, j*): where its maximum is
 
 x [N, C, H, W], y and dy [N, C, OH, OW], k the kernel size, s the stride
 OH = (H - k) // s + 1, OW = (W - k) // s + 1""",

@@ -40,7 +40,7 @@ _ROWS = Text(
 _TWO = Text("漏了平方求导得到的因子 2", "the factor 2 of the square's derivative is missing")
 _SIGN = Text(
     "符号反了：对 outputs 求导，是 outputs - targets",
-    "the sign is the wrong way round: the derivative is by the outputs, so outputs - targets",
+    "the sign is reversed: the derivative is by the outputs, so outputs - targets",
 )
 
 EXERCISE = Exercise(
@@ -74,7 +74,7 @@ outputs, targets, doutputs: one shape; K: the number of their elements; L: a num
         Mistake("rows_alone", "loss", lambda k: (_error(k) ** 2).sum() / len(k.outputs), _ROWS),
         Mistake("half", "loss", lambda k: (_error(k) ** 2).mean() / 2,
                 Text("多了 1/2：这里（和 torch）没有",
-                     "1/2 too much: it is not here, nor in torch")),
+                     "an extra factor 1/2, which torch does not have")),
         Mistake("square_missing", "loss", lambda k: np.abs(_error(k)).mean(),
                 Text("这是平均绝对误差：要平方", "this is the mean absolute error: square it")),
         Mistake("square_missing", "loss", lambda k: _error(k).mean(),
@@ -83,7 +83,7 @@ outputs, targets, doutputs: one shape; K: the number of their elements; L: a num
         Mistake("square_of_mean", "loss", lambda k: _error(k).mean() ** 2,
                 Text("先平均再平方了：应先平方，再平均", "squared after the mean: square first")),
         Mistake("root", "loss", lambda k: np.sqrt((_error(k) ** 2).mean()),
-                Text("多开了根号", "the root is too much")),
+                Text("多开了根号", "an extra square root")),
         Mistake("sum_instead_of_mean", "doutputs", lambda k: 2 * _error(k), _MEAN),
         Mistake("sum_instead_of_mean", "doutputs", _error, _MEAN),
         Mistake("rows_alone", "doutputs", lambda k: 2 * _error(k) / len(k.outputs), _ROWS),

@@ -38,6 +38,10 @@ _ACCUMULATED = Text(
     "gradients are not zeroed: in {bad} of {count} steps they were added to the old ones",
 )
 _HINTS = {
+    "module": Text(
+        "只有 nn.Module 才登记它的层，才有 parameters()",
+        "an nn.Module alone registers its layers, and has parameters()",
+    ),
     "flatten": Text(
         "forward 里先展平：x = x.flatten(1)，批留在第 0 轴；view 的大小别写死",
         "flatten first in forward: x = x.flatten(1), which keeps the batch at axis 0; fix no batch "
@@ -67,14 +71,12 @@ _HINTS = {
     "chance": Text(
         "和猜差不多：检查学习率（太大或太小），以及 loss 用的是不是 forward 的输出",
         "as good as a guess: look at the learning rate (too large, too small), and whether the "
-        "loss "
-        "is that of forward's output",
+        "loss is that of forward's output",
     ),
     "more": Text(
         "方向对了：多训练几轮，学习率大一点或加 momentum，或加一个隐藏层",
         "it learns: train for more epochs, with a larger learning rate or momentum, or add a "
-        "hidden "
-        "layer",
+        "hidden layer",
     ),
 }
 
@@ -92,7 +94,7 @@ def _judge(module: ModuleType) -> list[Check]:
     except Exception as error:
         return [_raised("Net", error, module)]
     if not isinstance(net, torch.nn.Module):
-        return [Check("Net", "wrong", str(_NO_MODULE), mistake="no_module")]
+        return [Check("Net", "wrong", str(_NO_MODULE), mistake="no_module", hint=_hint("module"))]
     checks = [_forward(net, module, rows) for rows in (4, 1)]
     if worst := next((check for check in checks if check.state != "right"), None):
         return [worst]
@@ -154,8 +156,11 @@ def _train(net: Any, module: ModuleType) -> list[Check]:
     elif sum(added) > len(added) / 2:
         message = str(_ACCUMULATED).format(bad=sum(added), count=len(added))
         checks = [Check("train", "wrong", message, mistake="zero_grad", hint=_hint("zero_grad"))]
-    with torch.no_grad():
-        outputs = net.cpu().eval()(images)
+    try:
+        with torch.no_grad():
+            outputs = net.cpu().eval()(images)
+    except Exception as error:
+        return [*checks, _raised("accuracy", error, module)]
     accuracy = float((outputs.argmax(dim=1) == labels).double().mean())
     figures = {"count": MEASURE, "accuracy": accuracy, "wanted": ACCURACY}
     message = str(_REACHED).format(**figures)
@@ -198,7 +203,8 @@ def _data() -> tuple[Any, Any, Any]:
     dataset = mnist.load()
 
     def tensors(split: Any, count: int) -> tuple[Any, Any]:
-        images = torch.from_numpy(split.inputs[:count]).permute(0, 3, 1, 2) / 255
+        # [N, 28, 28, 1] to [N, 1, 28, 28], but not by permute: view() fails after such a layer
+        images = torch.from_numpy(split.inputs[:count]).reshape(-1, 1, 28, 28) / 255
         return (images - 0.1307) / 0.3081, torch.from_numpy(split.targets[:count])
 
     generator = torch.Generator().manual_seed(0)

@@ -93,15 +93,36 @@ _KINDS: tuple[tuple[str, Callable[[Any], Any], Text], ...] = (
     (
         "decay_sign", lambda k: _v(k, g=k.gradient - k.weight_decay * k.w),
         Text("weight_decay 的符号反了：g + weight_decay · w",
-             "the sign of the weight decay is the wrong way round: g + weight_decay * w"),
+             "the sign of the weight decay is reversed: g + weight_decay * w"),
     ),
     (
         "velocity_sign",
         lambda k: _g(k) if k.velocity is None or not k.momentum
         else -k.momentum * k.velocity + (1 - k.dampening) * _g(k),
         Text("velocity 的符号反了：v = + momentum v + (1 - dampening) g",
-             "the sign of the velocity is the wrong way round: v = + momentum v + "
+             "the sign of the velocity is reversed: v = + momentum v + "
              "(1 - dampening) g"),
+    ),
+    (
+        "velocity_sign", lambda k: -_v(k, first=1.0) if k.velocity is None or not k.momentum
+        else k.momentum * k.velocity - (1 - k.dampening) * _g(k),
+        Text("velocity 里梯度的符号反了：v = momentum v + (1 - dampening) g，再 w - lr v",
+             "the sign of the gradient in the velocity is reversed: v = momentum v + "
+             "(1 - dampening) g, then w - lr v"),
+    ),
+    (
+        "decay_dampened", lambda k: _g(k) if k.velocity is None or not k.momentum
+        else k.momentum * k.velocity + (1 - k.dampening) * k.gradient + k.weight_decay * k.w,
+        Text("weight_decay 在 dampening 之后才加：应先加到梯度，dampening 对两者都起作用",
+             "the weight decay is added after the dampening: add it to the gradient first, since "
+             "dampening acts on both"),
+    ),
+    (
+        "decay_of_velocity",
+        lambda k: _v(k, g=k.gradient + (
+            0 if k.velocity is None or not k.momentum else k.weight_decay * k.velocity)),
+        Text("weight_decay 乘在了 velocity 上：应是 weight_decay · w，加到梯度",
+             "the weight decay is of the velocity: it is weight_decay * w, added to the gradient"),
     ),
     (
         "momentum_average",
@@ -109,8 +130,7 @@ _KINDS: tuple[tuple[str, Callable[[Any], Any], Text], ...] = (
         else (k.momentum * (0 if k.velocity is None else k.velocity) + (1 - k.momentum) * _g(k)),
         Text("这是滑动平均（1 - momentum）：SGD 里 g 的系数是 1 - dampening，第一步 v = g",
              "this is a moving average (1 - momentum): in SGD the factor of g is 1 - dampening, "
-             "and "
-             "v = g in the first step"),
+             "and v = g in the first step"),
     ),
 )  # fmt: skip
 
@@ -134,9 +154,8 @@ w, gradient, velocity: one shape""",
     ),
     notes=Text(
         "momentum 为 0 时：w <- w - lr g，velocity 返回 None。返回新的数组，不改动 w 和 velocity。",
-        "With momentum 0: w <- w - lr g, and the velocity returned is None. Return new arrays; "
-        "leave\n"
-        "w and velocity as they are.",
+        "With momentum 0: w <- w - lr g, and the velocity returned is None. Return new arrays;\n"
+        "leave w and velocity as they are.",
     ),
     functions=(
         function(
@@ -156,6 +175,9 @@ w, gradient, velocity: one shape""",
         Mistake("decay_sign", "w_after",
                 lambda k: _moved(k, _v(k, g=(g := k.gradient - k.weight_decay * k.w)), g=g),
                 _KINDS[3][2]),
+        Mistake(_KINDS[-2][0], "w_after", lambda k: _moved(k, _KINDS[-2][1](k), g=k.gradient),
+                _KINDS[-2][2]),
+        Mistake(_KINDS[-3][0], "w_after", lambda k: _moved(k, _KINDS[-3][1](k)), _KINDS[-3][2]),
         Mistake("decay_decoupled", "w_after",
                 lambda k: _moved(k, _v(k, g=k.gradient), g=k.gradient)
                 - k.lr * k.weight_decay * k.w,
@@ -167,8 +189,7 @@ w, gradient, velocity: one shape""",
                 lambda k: _moved(k, _v(k, g=k.gradient) + k.weight_decay * k.w, g=k.gradient),
                 Text("weight_decay 加在了 velocity 之后：应先加到梯度，再算 velocity",
                      "weight decay is added after the velocity: add it to the gradient, then "
-                     "compute "
-                     "the velocity")),
+                     "compute the velocity")),
         Mistake("nesterov_ignored", "w_after", lambda k: _moved(k, _v(k), nesterov=False),
                 Text("Nesterov 成了普通动量：nesterov 时走 g + momentum v",
                      "Nesterov is plain momentum here: with nesterov the step is g + momentum v")),

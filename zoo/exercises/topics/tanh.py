@@ -46,9 +46,8 @@ x, y, dy: one shape""",
     ),
     notes=Text(
         "x 可以很大（1000）：直接照公式算会得到 inf / inf = nan。可以用 np.tanh，也可以变形。",
-        "x may be large (1000), where the formula as it stands gives inf / inf = nan. Use "
-        "np.tanh,\n"
-        "or transform it.",
+        "x may be large (1000), where the formula as it stands gives inf / inf = nan.\n"
+        "Use np.tanh, or transform it.",
     ),
     functions=(
         function("forward", "x", "y", Text("返回 y。", "Return y."),
