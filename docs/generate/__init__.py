@@ -2,7 +2,7 @@
 
 cells.py       a lesson's script as cells: Markdown in two languages, code
 execute.py     runs the code cells of a script, in a process of its own
-outputs.py     what the cells printed, kept until the script changes
+outputs.py     what the cells printed, kept until the code changes
 pages.py       a lesson's page
 notebooks.py   a lesson's notebook
 index.py       the table: heading of the notes, lesson, page, notebook, exercise, picture

@@ -8,7 +8,15 @@ import importlib.util
 #: Lesson -> exercises of `zoo exercise`, which check themselves.
 _EXERCISES = {
     "nn_standard_flow": ("net",),
+    "linear_model": ("linear",),
+    "gradient_descent": ("sgd",),
     "back_propagation": ("linear",),
+    "dataset_and_dataloader": ("net",),
+    "loading_mnist": ("net",),
+    "inception_block": ("net",),
+    "googlenet": ("net",),
+    "resnet": ("net",),
+    "cnn_by_hand": ("net",),
     "activations": ("relu", "tanh", "sigmoid"),
     "basic_cnn": ("net", "conv2d"),
     "softmax_classifier": ("cross_entropy_loss", "net"),
@@ -16,7 +24,7 @@ _EXERCISES = {
     "linear_regression": ("mse_loss",),
     "rnn_and_rnn_cell": ("rnn_cell",),
     "optim": ("sgd",),
-    "convolution_layer": ("conv2d",),
+    "convolution_by_hand": ("conv2d",),
     "conv2d_by_hand": ("conv2d",),
     "max_pool2d_by_hand": ("max_pool2d",),
     "batch_norm2d_by_hand": ("batch_norm2d",),
@@ -29,6 +37,7 @@ _EXERCISES = {
     "mse_loss_by_hand": ("mse_loss",),
     "bce_loss_by_hand": ("bce_loss",),
     "cross_entropy_loss_by_hand": ("cross_entropy_loss",),
+    "nll_loss_by_hand": ("cross_entropy_loss",),
     "sgd_by_hand": ("sgd",),
 }
 

@@ -1,6 +1,6 @@
-"""What the cells of the lessons printed: `outputs/NAME.json`, kept until the script changes.
+"""What the cells of the lessons printed: `outputs/NAME.json`, kept until the code changes.
 
-A lesson is run again when its script is another one, or a package that it imports has another
+A lesson is run again when its code is another one, or a package that it imports has another
 version. Running it draws its picture too.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from docs.generate import execute
+from docs.generate import cells, execute
 from docs.generate.words import LANGUAGES, ROOT
 from zoo.lessons import Lesson
 
@@ -31,7 +31,7 @@ class Record:
     """What a lesson printed.
 
     Attributes:
-        script: SHA-256 of the script that was run.
+        script: SHA-256 of the code that was run.
         versions: of the packages that it imports.
         printed: by language, the text that each code cell printed.
     """
@@ -42,8 +42,9 @@ class Record:
 
 
 def digest(lesson: Lesson) -> str:
-    """Return the SHA-256 of a lesson's script."""
-    return hashlib.sha256(lesson.script.read_bytes()).hexdigest()
+    """Return the SHA-256 of a script's code: its text may change without another run."""
+    sources = [cell.source for cell in cells.code(cells.read(lesson.script))]
+    return hashlib.sha256("\n\n".join(sources).encode()).hexdigest()
 
 
 def versions(lesson: Lesson) -> dict[str, str]:
