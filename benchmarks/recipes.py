@@ -1,10 +1,11 @@
 """Recipes: each model trained as the notes do, and from there to the best recipe, step by step.
 
-    python benchmarks/recipes.py [--seeds 1 2 3] [--jobs 2]
+    python benchmarks/recipes.py [--seeds 1 2 3] [--jobs 2] [--folder runs/recipes]
 
-Writes results/recipes.json: the test accuracy (R2 for `linear`) of `--recipe notes` of every model,
-and of `cnn` after each step from that recipe to its best one, mean and standard deviation over the
-seeds. One thread a training, so that the figures come out again. Nothing is chosen by them.
+Writes results/recipes.json: the test accuracy (R2 for `linear`) of every model by `--recipe notes`,
+with the first seed; and of `cnn` after each step from that recipe to its best one, mean and
+standard deviation over the seeds. Runs that the folder has are not repeated. One thread a training,
+so that the figures come out again. Nothing is chosen by them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,8 @@ MODELS = ("softmax", "cnn", "googlenet", "resnet", "rnn", "rnn_cell", "linear", 
 def train(model: str, changes: dict[str, Any], seed: int, folder: Path) -> float:
     """Train a model and return its score on the test set."""
     out = folder / f"{model}-{len(changes)}-{seed}"
+    if (out / "card.json").exists():
+        return score(out)
     settings = [f"--set={name}={value}" for name, value in (changes | {"seed": seed}).items()]
     command = [sys.executable, "-m", "cli", "train", model, "--recipe", "notes", "--out", str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -51,9 +53,14 @@ def train(model: str, changes: dict[str, Any], seed: int, folder: Path) -> float
     )  # fmt: skip
     if done.returncode:
         raise SystemExit(done.stderr)
-    card = msgspec.json.decode((out / "card.json").read_bytes())
-    print(f"{model}, seed {seed}, {len(changes)} changes: {card['test']}", flush=True)
-    return float(card["test"].get("accuracy", card["test"].get("r2")))
+    print(f"{model}, seed {seed}, {len(changes)} changes: {score(out)}", flush=True)
+    return score(out)
+
+
+def score(run: Path) -> float:
+    """Return the accuracy or the R2 of a run on the test set."""
+    test = msgspec.json.decode((run / "card.json").read_bytes())["test"]
+    return float(test.get("accuracy", test.get("r2")))
 
 
 def main() -> None:
@@ -61,15 +68,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--folder", type=Path, default=Path("runs/recipes"))
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as text, ThreadPoolExecutor(args.jobs) as pool:
-        folder, changes = Path(text), {}
+    folder = args.folder.resolve()
+    with ThreadPoolExecutor(args.jobs) as pool:
+        changes: dict[str, Any] = {}
         steps = {}
         for name, own in STEPS.items():
             changes = changes | own
             steps[name] = [pool.submit(train, "cnn", changes, seed, folder) for seed in args.seeds]
         others = {
-            model: [pool.submit(train, model, {}, seed, folder) for seed in args.seeds]
+            model: [pool.submit(train, model, {}, args.seeds[0], folder)]
             for model in MODELS
             if model != "cnn"
         }
