@@ -98,6 +98,8 @@ def _only_where(wrong: Sequence[Trial], right: Sequence[Trial]) -> Hint | None:
     """Return which setting all wrong cases have, and no right one: there the mistake must be."""
     if not wrong or not right:
         return None
+    if all(_rows_of(trial) == 1 for trial in right) and all(_rows_of(trial) > 1 for trial in wrong):
+        return Hint("one_row", _ONE_ROW)
     for name in vars(right[0].known):
         bad, good = ({_setting(trial, name) for trial in some} for some in (wrong, right))
         if "" in bad | good or bad & good:
@@ -105,6 +107,13 @@ def _only_where(wrong: Sequence[Trial], right: Sequence[Trial]) -> Hint | None:
         values = {"name": name, "bad": ", ".join(sorted(bad)), "good": ", ".join(sorted(good))}
         return Hint("only_where", Text(*(text.format(**values) for text in _WHERE)))
     return None
+
+
+def _rows_of(trial: Trial) -> int:
+    """Return how many rows the batch of a case has; 0 where it has none."""
+    values = vars(trial.known)
+    batch = values.get("x", values.get("outputs"))
+    return len(batch) if isinstance(batch, np.ndarray) and batch.ndim else 0
 
 
 def _setting(trial: Trial, name: str) -> str:
@@ -174,6 +183,11 @@ def _numbers(known: SimpleNamespace) -> int:
 _WHERE = Text(
     "只在 {name} 为 {bad} 时不对，为 {good} 时正确：看看 {name} 用在哪里",
     "wrong only where {name} is {bad}, and right where it is {good}: look where {name} is used",
+)
+_ONE_ROW = Text(
+    "批里只有一个样本时正确，多个样本时不对：是不是只算了其中一个样本，或没有对批求和？",
+    "right where the batch has one row, wrong where it has several: is only one row counted, or is "
+    "the sum over the batch missing?",
 )
 _MEAN = Text(
     "你的结果是正确值的 1/N：这里取了批上的平均，而应当求和。平均只在损失函数里出现一次，dy "
