@@ -31,23 +31,11 @@ HEADERS = {
         "network",
         "parameters",
         "test score",
-        "as in the notes",
-        "learns from",
         "robustness",
         "ONNX file",
         "rows/s",
     ),
-    "README.zh-CN.md": (
-        "模型",
-        "网络",
-        "参数",
-        "测试成绩",
-        "按讲义训练",
-        "学习材料",
-        "稳健性",
-        "ONNX 文件",
-        "行/秒",
-    ),
+    "README.zh-CN.md": ("模型", "网络", "参数", "测试成绩", "稳健性", "ONNX 文件", "行/秒"),
 }
 
 
@@ -61,20 +49,8 @@ NAMES = {
 }
 
 
-#: The steps of benchmarks/recipes.py in Chinese.
-_STEPS = {
-    "notes": "讲义",
-    "AdamW, one-cycle": "AdamW，one-cycle 学习率",
-    "20 epochs": "20 轮",
-    "best epoch": "取最好的一轮",
-    "averaging, weight decay": "权重平均，权重衰减",
-    "deformed digits": "变形的数字",
-    "teacher": "教师",
-}
-
-
 def main() -> int:
-    """Write or check all files."""
+    """Write or check all three files."""
     stale = []
     for path, text in pages().items():
         if not path.exists() or path.read_text() != text:
@@ -105,12 +81,6 @@ def pages() -> dict[Path, str]:
             before, _, rest = text.partition(start)
             text = f"{before}{start}{printed(command)}```{rest.partition('```')[2]}"
         found[path] = text
-    for language in ("en", "zh"):
-        path = ROOT / "docs" / language / "guides" / "from-notes-to-best.md"
-        start, end = "<!-- walk: make tables -->\n", "<!-- /walk -->"
-        before, _, rest = path.read_text(encoding="utf-8").partition(start)
-        table_of_steps = walk(zh=language == "zh")
-        found[path] = f"{before}{start}\n{table_of_steps}\n{end}{rest.partition(end)[2]}"
     return found
 
 
@@ -131,16 +101,14 @@ def result(name: str) -> Any:
 def table(header: tuple[str, ...], *, zh: bool) -> str:
     """Return the table of models in Markdown."""
     speeds = result("inference")["images_per_second"]
-    notes = result("recipes")["notes"]
-    lines = ["| " + " | ".join(header) + " |", "|---|---|--:|--:|--:|---|--:|--:|--:|"]
+    lines = ["| " + " | ".join(header) + " |", "|---|---|--:|--:|--:|--:|--:|"]
     for name in shipped():
         bundle = Bundle.open(name)
         card = bundle.card
         size = (bundle.path / ONNX).stat().st_size
         lines.append(
             f"| `{name}` | {card.lesson if zh else card.title} | {card.parameters:,} | "
-            f"{_mean(card)} | {_score(card, notes[name]['mean'])} | {_material(card, zh=zh)} | "
-            f"{_robustness(card)} | {size / 1000:,.0f} kB | "
+            f"{_mean(card)} | {_robustness(card)} | {size / 1000:,.0f} kB | "
             f"{speeds[name]['median']:,.0f} |"
         )
     return "\n".join(lines) + "\n"
@@ -150,40 +118,6 @@ def _mean(card: Card) -> str:
     if card.seeds is None or card.metric != "accuracy":
         return card.score
     return f"{card.score} ({100 * card.seeds.mean:.2f} ± {100 * card.seeds.std:.2f})"
-
-
-def _score(card: Card, value: float) -> str:
-    return f"{100 * value:.2f} %" if card.metric == "accuracy" else f"R2 {value:.3f}"
-
-
-def _material(card: Card, *, zh: bool) -> str:
-    """Return what a recipe learns from besides the plain images and labels."""
-    if card.metric != "accuracy" or not card.recipe.rotate:
-        return ""
-    words = ["变形的数字" if zh else "deformed digits"]
-    if card.recipe.teacher:
-        name = card.recipe.teacher.rpartition("/")[2]
-        words.append(f"教师 {name}" if zh else f"a teacher, {name}")
-    return ("，" if zh else ", ").join(words)
-
-
-def walk(*, zh: bool) -> str:
-    """Return the table of the steps from the notes' recipe to the best one, in Markdown."""
-    heads = (
-        ("步骤", "改动", "测试准确率", "增加")
-        if zh
-        else ("step", "changes", "test accuracy", "gain")
-    )
-    lines = ["| " + " | ".join(heads) + " |", "|---|---|--:|--:|"]
-    before = None
-    for step in result("recipes")["cnn"]:
-        changes = " ".join(f"`{name}={value}`" for name, value in step["changes"].items())
-        gain = "" if before is None else f"{100 * (step['mean'] - before):+.2f}"
-        name = _STEPS[step["step"]] if zh else step["step"]
-        accuracy = f"{100 * step['mean']:.2f} ± {100 * step['deviation']:.2f} %"
-        lines.append(f"| {name} | {changes or '`--recipe notes`'} | {accuracy} | {gain} |")
-        before = step["mean"]
-    return "\n".join(lines) + "\n"
 
 
 def _robustness(card: Card) -> str:

@@ -8,7 +8,7 @@ from docs.generate import index
 from zoo import lessons
 from zoo.bundle.folder import shipped
 
-GUIDES = ("own-data", "own-model", "from-notes-to-best", "predict", "onnx", "serving", "machines")
+GUIDES = ("own-data", "own-model", "predict", "onnx", "serving", "machines")
 REFERENCE = ("commands", "recipe", "python", "protocol")
 
 
