@@ -39,6 +39,28 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+#: Runs a job under a limit of its addresses and notes its peak memory. It is small: a process
+#: counts as its own the memory of the one that started it, and a test process has some gigabytes.
+_LAUNCHER = """
+import resource, subprocess, sys
+limit = int(sys.argv[2]) or resource.RLIM_INFINITY
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+code = subprocess.run(sys.argv[3:]).returncode
+open(sys.argv[1], "w").write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+sys.exit(code)
+"""
+
+
+def measured(
+    job: list[str], *, addresses: int = 0, stdin: Any = None
+) -> tuple[subprocess.CompletedProcess[bytes], int]:
+    """Run a job; return what came of it, and its peak of resident memory in bytes."""
+    note = Path("peak.txt")
+    launcher = [sys.executable, "-c", _LAUNCHER, str(note), str(addresses)]
+    done = subprocess.run([*launcher, *job], stdin=stdin, capture_output=True, check=False)
+    return done, int(note.read_text()) * (1 if sys.platform == "darwin" else 1024)
+
+
 def wait_for(came: Callable[[], bool], seconds: float = 60) -> None:
     """Wait until something has come; a busy machine gets its time."""
     end = time.monotonic() + seconds

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import labels, rows_of
+from conftest import labels, measured, rows_of
 from PIL import Image
 
 from zoo.datasets import mnist, tables
@@ -194,11 +194,6 @@ def test_memory_does_not_grow_with_the_input(many: Path, zoo_command: list[str])
     """Peak memory over 24,000 files against 1,000: the same blocks, one after the other."""
 
     def peak(given: list[str]) -> int:
-        process = subprocess.Popen(
-            [*zoo_command, "predict", "cnn", *given, "-o", "out.csv"], stderr=subprocess.DEVNULL
-        )
-        _, _, usage = os.wait4(process.pid, 0)
-        process.returncode = 0
-        return usage.ru_maxrss
+        return measured([*zoo_command, "predict", "cnn", *given, "-o", "out.csv"])[1]
 
     assert peak([str(many)] * 4) < 1.15 * peak([f"{many}/00*.png"])

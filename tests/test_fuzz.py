@@ -7,7 +7,6 @@ import csv
 import io
 import json
 import lzma
-import os
 import random
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import measured
 from PIL import Image
 
 from zoo import images
@@ -104,24 +104,12 @@ def run(
     command: list[str], names: list[str], model: str
 ) -> tuple[list[dict[str, str | None]], subprocess.CompletedProcess[bytes]]:
     """Predict files in a process of its own, within the limits; returns the rows it wrote."""
-
-    def limit() -> None:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (_ADDRESSES, _ADDRESSES))
-
     job = [*command, "predict", model, "-", "-o", "out.jsonl", "--device", "cpu"]
     Path("list.txt").write_text("\n".join(names))
-    with Path("list.txt").open("rb") as listed, Path("errors.txt").open("wb+") as errors:
-        process = subprocess.Popen(job, stdin=listed, stderr=errors, preexec_fn=limit)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        errors.seek(0)
-        messages = errors.read()
-    done = subprocess.CompletedProcess(job, process.returncode, b"", messages)
-    assert done.returncode in (0, 3), messages[-2000:]
-    assert b"Traceback" not in messages
-    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    with Path("list.txt").open("rb") as listed:
+        done, peak = measured(job, addresses=_ADDRESSES, stdin=listed)
+    assert done.returncode in (0, 3), done.stderr[-2000:]
+    assert b"Traceback" not in done.stderr
     assert peak < _PEAK, f"{peak:,} bytes"
     return [json.loads(line) for line in Path("out.jsonl").read_bytes().splitlines()], done
 

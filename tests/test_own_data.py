@@ -422,6 +422,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_digits_in_photos_are_prepared_for_training_as_for_predict(
     photos: Path, zoo_cli: Cli
 ) -> None:
