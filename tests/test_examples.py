@@ -24,6 +24,15 @@ from zoo.errors import UsageError, VerificationError, ZooError
 from zoo.lessons import catalogue
 
 LESSONS = lessons.lessons()
+#: Those that train the longest, each over ten seconds of a core: `make test-all` runs them.
+LONG = {
+    "softmax_classifier", "weight_initialization", "basic_cnn", "inception_block", "googlenet",
+    "resnet", "rnn_and_rnn_cell", "cnn_by_hand",
+}  # fmt: skip
+RUN = [
+    pytest.param(lesson, marks=[pytest.mark.slow] if lesson.name in LONG else [])
+    for lesson in LESSONS
+]
 Done = tuple[int | None, str]  # exit code; what it printed, or why it failed
 
 
@@ -47,9 +56,9 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(
-    output: Path, tmp_path_factory: pytest.TempPathFactory
+    output: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[dict[str, Future[Done]]]:
-    """All scripts, two at a time, each in a process forked from one that has imported torch."""
+    """The scripts to run, two at a time, each in a process forked from one that has torch."""
     context, logs = multiprocessing.get_context("forkserver"), tmp_path_factory.mktemp("logs")
     # torch's optimizers and backward import torch._dynamo and sympy: most of a script's time.
     context.set_forkserver_preload(["torch._dynamo", "zoo.lessons", "zoo.plots", __name__])
@@ -66,11 +75,13 @@ def finished(
         return 0, log.read_text()
 
     pool = ThreadPoolExecutor(2)
-    yield {lesson.name: pool.submit(run, lesson) for lesson in LESSONS}
+    long = any(item.get_closest_marker("slow") for item in request.session.items)
+    to_run = [lesson for lesson in LESSONS if long or lesson.name not in LONG]
+    yield {lesson.name: pool.submit(run, lesson) for lesson in to_run}
     pool.shutdown(cancel_futures=True)
 
 
-@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.name)
+@pytest.mark.parametrize("lesson", RUN, ids=lambda lesson: lesson.name)
 def test_a_lesson_runs(
     lesson: lessons.Lesson, finished: dict[str, Future[Done]], output: Path
 ) -> None:
@@ -116,7 +127,8 @@ def test_nothing_is_written_beside_the_pictures(
         future.result()
     assert [path.name for path in output.iterdir()] == ["pictures"]
     drawn = {path.name for path in (output / "pictures").iterdir()}
-    assert drawn == {lesson.picture for lesson in LESSONS if lesson.picture}
+    ran = [lesson for lesson in LESSONS if lesson.name in finished]
+    assert drawn == {lesson.picture for lesson in ran if lesson.picture}
 
 
 def test_the_order_names_every_script() -> None:
