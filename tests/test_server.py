@@ -303,11 +303,28 @@ def tensor(**changes: Any) -> bytes:
         (tensor(data=[float("nan")] * 784), "request: "),
         (tensor().replace(b'"data"', b'"date"'), "data is missing"),
         (tensor()[:-1] + b',"outputs":[{"name":"y"}]}', "outputs: no 'y', known: logits, prob"),
+        (
+            tensor()[:-1] + b',"outputs":[' + b'{"name":"logits"},' * 20_000
+            + b'{"name":"logits"}]}',
+            "outputs: 'logits' is named twice",
+        ),
+        (tensor(shape=[int("9" * 4299), 28, 28, 1]), "expected shape [batch, 28, 28, 1], given [999"),
+        (tensor(data=[0] * 783).replace(b"0]", b"9" * 4_299 + b"]"), "integers from 0 to 255"),
     ],
 )  # fmt: skip
 def test_wrong_tensors_are_400_with_the_reason(server: Server, body: bytes, reason: str) -> None:
     status, _, data = server.request("POST", INFER, body)
     assert (status, reason in json.loads(data)["error"]) == (400, True), data
+
+
+@pytest.mark.parametrize("digits", [19, 5_000])
+def test_a_length_of_thousands_of_digits_is_an_error_in_json(server: Server, digits: int) -> None:
+    for length in ("9" * digits, "0" * digits, "٣"):
+        status, _, data = server.request(
+            "POST", INFER, b"{}", Inference_Header_Content_Length=length.encode().decode("latin-1")
+        )
+        assert status == 400
+        assert "not a size" in json.loads(data)["error"]
 
 
 def test_numbers_that_are_not_finite(server: Server) -> None:

@@ -24,8 +24,8 @@ async def read(receive: Any, length: bytes | None, limit: int, timeout: float) -
         HttpError: 413 beyond `limit` bytes, 503 if it takes longer than `timeout` seconds.
         Disconnected: the client has gone.
     """
-    if length is not None and int(length) > limit:
-        raise _too_large(limit)
+    if length is not None and (len(length) > 18 or int(length) > limit):
+        raise _too_large(limit)  # int() refuses thousands of digits with an error of its own
     message = await receive()
     if message["type"] == "http.disconnect":
         raise Disconnected
