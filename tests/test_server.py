@@ -308,7 +308,7 @@ def tensor(**changes: Any) -> bytes:
             + b'{"name":"logits"}]}',
             "outputs: 'logits' is named twice",
         ),
-        (tensor(shape=[int("9" * 4299), 28, 28, 1]), "expected shape [batch, 28, 28, 1], given [999"),
+        (tensor(shape=[int("9" * 4299), 28, 28, 1]), "28, 28, 1], given [999"),
         (tensor(data=[0] * 783).replace(b"0]", b"9" * 4_299 + b"]"), "integers from 0 to 255"),
     ],
 )  # fmt: skip
