@@ -153,9 +153,10 @@ def read(
             with _open(source, limits.formats) as image:
                 _check_size(image, limits.pixels)
                 with limits.reserve(_cost(image, source, _longest(spec))):
-                    array = _pixels(image, spec, prepare, invert, first_frame)
-                    image.close()  # its pixels go before the next picture's come
-                return array
+                    try:
+                        return _pixels(image, spec, prepare, invert, first_frame)
+                    finally:
+                        image.close()  # its pixels go before the next picture's come
     except FileNotFoundError:
         raise DataError("no such file") from None
     except IsADirectoryError:
