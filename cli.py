@@ -553,6 +553,15 @@ def serve(
     max_body: Annotated[
         int, _limits("Maximum size of a request body in bytes; larger ones get 413.", min=1)
     ] = 16_000_000,
+    max_pixels: Annotated[
+        int, _limits("Maximum number of pixels of a picture; larger ones get 413.", min=1)
+    ] = 64_000_000,
+    decode_memory: Annotated[
+        int, _limits("Memory for decoding pictures, of all requests together, in bytes.", min=1)
+    ] = 256_000_000,
+    keep_alive: Annotated[
+        float, _limits("Seconds that a connection may be idle; above a proxy's.", min=0.01)
+    ] = 75.0,
     access_log: Annotated[bool, _logging("Write a line to stderr for each request.")] = True,
     log_format: Annotated[Literal["text", "json"], _logging("Format of the access log.")] = "text",
 ) -> None:
@@ -568,7 +577,8 @@ def serve(
     options = Options(
         models=tuple(models or shipped()), device=device, graphs=cuda_graphs, fp16=fp16,
         threads=threads, max_batch=max_batch, max_queue=max_queue, timeout=timeout,
-        max_body=max_body, log=log_format if access_log else "off",
+        max_body=max_body, max_pixels=max_pixels, decode_memory=decode_memory,
+        keep_alive=keep_alive, log=log_format if access_log else "off",
         grpc="" if grpc_port is None else server.grpc_address(host, grpc_port),
     )  # fmt: skip
     bundles(options.models)  # an unknown one is an error before the address is taken

@@ -17,12 +17,17 @@ import msgspec
 from serve import access_log, protocol
 from serve.access_log import Access
 from serve.batcher import Batcher
+from serve.decoding import Decoding
 from serve.errors import HttpError
+from serve.memory import Memory
 from serve.metrics import Metrics
 from serve.options import Options
 from zoo.bundle.folder import Bundle
 from zoo.errors import UsageError
 from zoo.runtime.session import Session
+
+#: Bodies of the largest size for which there is memory at a time.
+_BODIES = 4
 
 
 class Models:
@@ -33,6 +38,8 @@ class Models:
         bundles: by the names they are served under, as are the next two.
         sessions: each bundle on its device.
         batchers: each session's queue, between `start` and `close`.
+        decoding: the threads that decode pictures, between `start` and `close`.
+        bodies: the memory for request bodies of all requests in progress.
         metrics: what `/metrics` shows.
         running: requests in progress, over any protocol.
         draining: set when the server stops: new requests are refused with 503.
@@ -58,6 +65,8 @@ class Models:
             for name, bundle in self.bundles.items()
         }
         self.batchers: dict[str, Batcher] = {}
+        self.decoding: Decoding
+        self.bodies = Memory(_BODIES * options.max_body)
         self.metrics = Metrics()
         self.running = 0
         self.draining = False
@@ -65,6 +74,7 @@ class Models:
 
     def start(self) -> None:
         """Open the queues; inside the running event loop, which is the one they belong to."""
+        self.decoding = Decoding(self.options)
         for name, session in self.sessions.items():
             self.batchers[name] = Batcher(
                 session,
@@ -76,6 +86,7 @@ class Models:
 
     def close(self) -> None:
         """End the queues' threads."""
+        self.decoding.close()
         for batcher in self.batchers.values():
             batcher.close()
 

@@ -18,6 +18,10 @@ class Options:
         max_queue: requests that may wait for a model; one more is refused with 503.
         timeout: seconds until a request is given up with 503.
         max_body: bytes of a body, also after decompression; a larger one is refused with 413.
+        max_pixels: of a picture; a larger one is refused with 413.
+        decode_memory: bytes that all pictures in work may take; one that needs more alone is
+            refused with 413.
+        keep_alive: seconds that a connection may be idle between two requests.
         log: the access log's format, or "off".
         grpc: the address ("host:port") for gRPC, from `serve.server.grpc_address`; "" for none.
     """
@@ -31,5 +35,8 @@ class Options:
     max_queue: int = 512
     timeout: float = 10.0
     max_body: int = 16_000_000
+    max_pixels: int = 64_000_000
+    decode_memory: int = 256_000_000
+    keep_alive: float = 75.0
     log: Literal["text", "json", "off"] = "text"
     grpc: str = ""

@@ -39,16 +39,18 @@ def only(tensors: Sequence[Any], spec: TensorSpec) -> Any:
         HttpError: 400, there is another number of inputs, or they do not match the contract.
     """
     if [tensor.name for tensor in tensors] != [spec.name]:
-        names = ", ".join(tensor.name for tensor in tensors) or "none"
+        names = ", ".join(tensor.name for tensor in tensors)[:200] or "none"
         raise HttpError(400, f"inputs: expected {spec.name!r} alone, given {names}")
     tensor = tensors[0]
     datatype = DATATYPES[spec.dtype]
     if tensor.datatype != datatype:
         raise HttpError(400, f"{spec.name}: expected datatype {datatype}, given {tensor.datatype}")
     shape = tensor.shape
-    if len(shape) != len(spec.shape) or shape[0] < 1 or tuple(shape[1:]) != spec.shape[1:]:
+    # int64, as gRPC has them: a product of numbers of any length could not be written as text
+    right = len(shape) == len(spec.shape) and 1 <= shape[0] < 2**63
+    if not right or tuple(shape[1:]) != spec.shape[1:]:
         text = ", ".join(map(str, spec.shape))
-        raise HttpError(400, f"{spec.name}: expected shape [{text}], given {shape}")
+        raise HttpError(400, f"{spec.name}: expected shape [{text}], given {str(shape)[:100]}")
     return tensor
 
 
@@ -56,13 +58,19 @@ def chosen(outputs: Sequence[Any], card: Card) -> list[int]:
     """Return the numbers of the outputs that a request names; of all, if it names none.
 
     Raises:
-        HttpError: 400, the model has no output of that name.
+        HttpError: 400, the model has no output of that name, or it is named twice: an answer that
+            repeats its outputs could be as large as a client likes.
     """
     names = [output.name for output in card.outputs]
+    numbers: list[int] = []
     for output in outputs:
         if output.name not in names:
             raise HttpError(400, f"outputs: no {output.name!r}, known: {', '.join(names)}")
-    return [names.index(output.name) for output in outputs] or list(range(len(names)))
+        number = names.index(output.name)
+        if number in numbers:
+            raise HttpError(400, f"outputs: {output.name!r} is named twice: expected each once")
+        numbers.append(number)
+    return numbers or list(range(len(names)))
 
 
 def server_metadata() -> dict[str, Any]:

@@ -172,6 +172,7 @@ def plain_stubs_work(address: str) -> None:
             (typed(images, contents=None, raw_input_contents=[b"x" * 99]), bad,
              "needs 2352 bytes, given 99"),
             (typed(images, outputs=[{"name": "y"}]), bad, "outputs: no 'y', known: logits"),
+            (typed(images, outputs=[{"name": "logits"}] * 20_000), bad, "'logits' is named twice"),
         ):  # fmt: skip
             refused(stub.ModelInfer, request, code, why)
         features["contents"] = {"fp32_contents": [float("nan")] * 20}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import gzip
 import http.client
 import io
 import json
+import os
 import re
 import signal
 import socket
@@ -30,6 +32,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import zoo
+from serve.decoding import Decoding
+from serve.options import Options
 from zoo import Session, images
 from zoo.bundle.card import parse
 from zoo.bundle.folder import Bundle, shipped
@@ -303,11 +307,28 @@ def tensor(**changes: Any) -> bytes:
         (tensor(data=[float("nan")] * 784), "request: "),
         (tensor().replace(b'"data"', b'"date"'), "data is missing"),
         (tensor()[:-1] + b',"outputs":[{"name":"y"}]}', "outputs: no 'y', known: logits, prob"),
+        (
+            tensor()[:-1] + b',"outputs":[' + b'{"name":"logits"},' * 20_000
+            + b'{"name":"logits"}]}',
+            "outputs: 'logits' is named twice",
+        ),
+        (tensor(shape=[int("9" * 4299), 28, 28, 1]), "28, 28, 1], given [999"),
+        (tensor(data=[0] * 783).replace(b"0]", b"9" * 4_299 + b"]"), "integers from 0 to 255"),
     ],
 )  # fmt: skip
 def test_wrong_tensors_are_400_with_the_reason(server: Server, body: bytes, reason: str) -> None:
     status, _, data = server.request("POST", INFER, body)
     assert (status, reason in json.loads(data)["error"]) == (400, True), data
+
+
+@pytest.mark.parametrize("digits", [19, 5_000])
+def test_a_length_of_thousands_of_digits_is_an_error_in_json(server: Server, digits: int) -> None:
+    for length in ("9" * digits, "0" * digits, "٣"):
+        status, _, data = server.request(
+            "POST", INFER, b"{}", Inference_Header_Content_Length=length.encode().decode("latin-1")
+        )
+        assert status == 400
+        assert "not a size" in json.loads(data)["error"]
 
 
 def test_numbers_that_are_not_finite(server: Server) -> None:
@@ -596,6 +617,157 @@ def test_several_workers_share_the_port_and_their_metrics(
     text = server.request("GET", "/metrics")[2].decode()
     assert 'zoo_requests_total{code="200",model="cnn"} 40.0' in text
     assert server.stop()[0] == 0
+
+
+def status_of(server: Server, name: str) -> int:
+    """A value of the process from /proc/PID/status, in bytes."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(status.split(name + ":")[1].split()[0]) * 1024
+
+
+def cpu_seconds(server: Server) -> float:
+    """The processor time that the process has taken."""
+    fields = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def form_of(picture: bytes, count: int) -> bytes:
+    part = b'--x\r\nContent-Disposition: form-data; name="a"; filename="b"\r\n\r\n%s\r\n' % picture
+    return part * count + b"--x--\r\n"
+
+
+def head_of(path: str, length: int, kind: str) -> bytes:
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
+        f"Content-Length: {length}\r\n\r\n"
+    ).encode()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process from /proc")
+def test_large_pictures_of_many_clients_fit_half_a_gigabyte(
+    start: Callable[..., Server], digits: mnist.Split
+) -> None:
+    server = start("--no-access-log")
+    pictures = []
+    for kind, mode, size, more in (
+        ("JPEG", "RGB", (8660, 5774), {}),
+        ("JPEG", "RGB", (8660, 5774), {"progressive": True}),
+        ("PNG", "RGB", (8660, 5774), {"compress_level": 1}),
+        ("PNG", "RGBA", (8000, 7999), {"compress_level": 1}),
+        ("WEBP", "RGB", (4000, 3000), {"method": 0}),
+        ("GIF", "P", (8660, 5774), {}),
+    ):
+        file = io.BytesIO()
+        Image.new(mode, size, 255 if mode == "P" else "white").save(file, kind, **more)
+        pictures.append(file.getvalue())
+    codes: list[int] = []
+
+    def work(number: int) -> None:
+        for model in ("cnn", "resnet", "softmax"):
+            picture = pictures[number % len(pictures)]
+            codes.append(server.request("POST", f"/v1/predict/{model}", picture)[0])
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    body = json_body(digits.inputs[:1])
+    while any(thread.is_alive() for thread in threads):
+        began = time.monotonic()
+        assert server.request("GET", "/v2/health/live")[0] == 200
+        assert server.request("POST", INFER, body)[0] == 200
+        assert time.monotonic() - began < 5, "the event loop waits for no picture"
+    assert len(codes) == 48
+    assert set(codes) <= {400, 413, 503}, "a white picture shows no digit"
+    assert 400 in codes
+    assert status_of(server, "VmHWM") < 512 << 20
+    assert server.stop()[0] == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the time of a process from /proc")
+@pytest.mark.parametrize("stays", [False, True])
+def test_pictures_are_decoded_only_while_somebody_waits(
+    stays: bool, start: Callable[..., Server]
+) -> None:
+    """Of clients that have gone, and of those whose time is over."""
+    server = start("cnn", "--timeout", "3" if stays else "60", "--no-access-log")
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 2, (1000, 1000), np.uint8) * 255
+    Image.fromarray(noise).convert("1").save(file, "PNG")
+    form = form_of(file.getvalue(), 110)
+    head = head_of("/v1/predict/cnn", len(form), "multipart/form-data; boundary=x")
+    clients = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(3)]
+    for client in clients:
+        client.sendall(head + form)
+    time.sleep(1)
+    if stays:
+        for client in clients:
+            client.settimeout(30)
+            assert client.recv(1000).startswith(b"HTTP/1.1 503 ")
+    for client in clients:
+        client.close()
+    time.sleep(1)  # each thread may finish its picture
+    before = cpu_seconds(server)
+    time.sleep(1)
+    assert cpu_seconds(server) - before < 0.3
+    assert server.stop()[0] == 0
+
+
+def test_the_limits_on_pictures_can_be_set(start: Callable[..., Server]) -> None:
+    server = start("cnn", "--max-pixels", 90_000, "--decode-memory", 300_000, "--no-access-log")
+    for mode, size, status, reason in (
+        ("L", (301, 300), 413, "301x300 is too large: expected at most 90,000 pixels"),
+        ("RGB", (300, 290), 413, "it takes 348,000 bytes to decode, expected at most 300,000"),
+        ("L", (300, 290), 400, "no digit"),
+    ):
+        file = io.BytesIO()
+        Image.new(mode, size).save(file, "PNG")
+        found, _, data = server.request("POST", "/v1/predict/cnn", file.getvalue())
+        assert found == status
+        assert reason in json.loads(data)["error"]
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PCX", "PPM", "TGA", "ICO", "JPEG2000", "AVIF", "SGI"])
+def test_the_server_decodes_the_formats_of_browsers_and_cameras(server: Server, kind: str) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (40, 40)).save(file, kind)
+    status, _, data = server.request("POST", "/v1/predict/cnn", file.getvalue())
+    assert (status, json.loads(data)["error"]) == (400, "not an image in a known format")
+
+
+def test_a_picture_for_several_models_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[bytes] = []
+    decode = images.decode
+
+    def counted(data: bytes, *args: Any, **more: Any) -> Any:
+        decoded.append(data)
+        return decode(data, *args, **more)
+
+    monkeypatch.setattr(images, "decode", counted)
+    file = io.BytesIO()
+    battery.conditions(np.random.default_rng(0))["phone photo"](battery.drawn(4, 0)).save(
+        file, "PNG"
+    )
+    spec = zoo.card("cnn").spec
+    assert isinstance(spec, ImageSpec)
+
+    async def ask() -> list[Any]:
+        decoding = Decoding(Options(models=()))
+        how = {"prepare": "auto", "invert": "auto"}
+        try:
+            first = asyncio.ensure_future(decoding.decode([file.getvalue()], spec, how))
+            await asyncio.sleep(0)
+            rest = [decoding.decode([file.getvalue()], spec, how) for _ in range(5)]
+            first.cancel()  # one that goes takes nothing from the others
+            answers = await asyncio.gather(*rest)
+            return [*answers, await decoding.decode([file.getvalue()], spec, how)]
+        finally:
+            decoding.close()
+
+    answers = asyncio.run(ask())
+    assert len(answers) == 6
+    for (array,) in answers:
+        np.testing.assert_array_equal(array, decode(file.getvalue(), spec))
+    assert len(decoded) <= 2
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from serve import protocol
 from serve.access_log import Access
 from serve.errors import HttpError, stopping
-from serve.http import images, openapi, pages
+from serve.http import body, images, openapi, pages
 from serve.http.infer import infer
 from serve.http.reply import json
 from serve.metrics import CONTENT_TYPE
@@ -46,6 +46,7 @@ class App:
             routes=_routes(models),
             exception_handlers={
                 HttpError: _on_http_error,
+                body.Disconnected: _on_disconnected,
                 HTTPException: _on_starlette_error,
                 Exception: _on_failure,
             },
@@ -157,6 +158,10 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HttpError)
     headers = dict(error.headers)
     return Response(error.body, error.status, headers, media_type="application/json")
+
+
+async def _on_disconnected(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)  # for the log: nobody reads it
 
 
 async def _on_starlette_error(request: Request, error: Exception) -> Response:

@@ -8,24 +8,36 @@ import zlib
 from typing import Any
 
 from serve.errors import HttpError, overloaded
+from serve.memory import Memory
 
 #: Answers below this size (bytes) are not worth compressing.
 _WORTH_COMPRESSING = 1024
+#: Compressed bodies up to this size (bytes) are at most a thousand times as large: a millisecond.
+_SHORT = 1024
 
 
 class Disconnected(Exception):
     """The client went away before its request was complete."""
 
 
-async def read(receive: Any, length: bytes | None, limit: int, timeout: float) -> bytes:
+async def read(
+    receive: Any, length: bytes | None, limit: int, timeout: float, memory: Memory
+) -> bytes:
     """Read a complete body.
 
+    Args:
+        receive: of the ASGI request.
+        length: its Content-Length, if there is one.
+        limit: bytes that it may have.
+        timeout: seconds that it may take.
+        memory: for all bodies that are being read.
+
     Raises:
-        HttpError: 413 beyond `limit` bytes, 503 if it takes longer than `timeout` seconds.
+        HttpError: 413 beyond `limit`, 503 beyond `timeout` or if there is no memory for it now.
         Disconnected: the client has gone.
     """
-    if length is not None and int(length) > limit:
-        raise _too_large(limit)
+    if length is not None and (len(length) > 18 or int(length) > limit):
+        raise _too_large(limit)  # int() refuses thousands of digits with an error of its own
     message = await receive()
     if message["type"] == "http.disconnect":
         raise Disconnected
@@ -34,19 +46,24 @@ async def read(receive: Any, length: bytes | None, limit: int, timeout: float) -
         if len(body) > limit:
             raise _too_large(limit)
         return body
-    parts, size = [message["body"]], len(message["body"])
+    parts, size = [message["body"]], 0
     try:
+        memory.take(len(parts[0]))
+        size = len(parts[0])
         async with asyncio.timeout(timeout):
             while message.get("more_body"):
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     raise Disconnected
                 parts.append(message["body"])
-                size += len(parts[-1])
-                if size > limit:
+                if size + len(parts[-1]) > limit:
                     raise _too_large(limit)
+                memory.take(len(parts[-1]))
+                size += len(parts[-1])
     except TimeoutError:
         raise overloaded(f"the body did not arrive within {timeout:g} s") from None
+    finally:
+        memory.give(size)
     return b"".join(parts)
 
 
@@ -73,6 +90,13 @@ def decompress(body: bytes, encoding: str, limit: int) -> bytes:
     if not decompressor.eof:
         raise HttpError(400, f"the {encoding} body is cut short")
     return data
+
+
+async def decompressed(body: bytes, encoding: str, limit: int) -> bytes:
+    """Undo a Content-Encoding as `decompress` does; in a thread if that may take long."""
+    if len(body) <= _SHORT:
+        return decompress(body, encoding, limit)
+    return await asyncio.to_thread(decompress, body, encoding, limit)
 
 
 def compress(body: bytes, accepted: str) -> tuple[bytes, bool]:

@@ -32,11 +32,11 @@ async def infer(models: Models, name: str, scope: Any, receive: Any, send: Any) 
                 header_length = value.decode("latin-1")
             elif key == b"accept-encoding":
                 accepted = value.decode("latin-1")
-        data = await body.read(receive, length, options.max_body, options.timeout)
+        data = await body.read(receive, length, options.max_body, options.timeout, models.bodies)
         if models.draining:  # only now: closing over an unread body would reset the connection
             raise stopping()
         if encoding is not None:
-            data = body.decompress(data, encoding.decode("latin-1"), options.max_body)
+            data = await body.decompressed(data, encoding.decode("latin-1"), options.max_body)
         batcher = models.batchers[name]
         card = batcher.session.card
         request = tensors.parse(data, header_length, card)
