@@ -577,10 +577,11 @@ def serve(
     addresses = [f"http://{shown}:{listener.getsockname()[1]}/"]
     addresses += [f"grpc://{options.grpc}"] if options.grpc else []
     announce = partial(print, *addresses, sep="\n", flush=True)
-    if workers == 1:
-        server.serve(options, listener, announce)
-    else:
-        several.serve(options, listener, workers, announce)
+    with listener:
+        if workers == 1:
+            server.serve(options, listener, announce)
+        else:
+            several.serve(options, listener, workers, announce)
 
 
 @command()

@@ -6,13 +6,10 @@ counts each request: `running` when it begins, `done` when it ends.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-
-import msgspec
 
 from serve import access_log, protocol
 from serve.access_log import Access
@@ -23,10 +20,15 @@ from serve.options import Options
 from zoo.bundle.folder import Bundle
 from zoo.errors import UsageError
 from zoo.runtime.session import Session
+from zoo.spec import is_name
 
 
 class Models:
     """Some bundles, loaded and ready to answer.
+
+    Args:
+        options: the server's settings.
+        held: from `bundles`, read before; otherwise they are read now.
 
     Attributes:
         options: the server's settings.
@@ -43,9 +45,9 @@ class Models:
         DeviceError: the device is not available.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, held: dict[str, Bundle] | None = None) -> None:
         self.options = options
-        self.bundles = bundles(options.models)
+        self.bundles = bundles(options.models) if held is None else held
         self.sessions = {
             name: Session(
                 bundle,
@@ -57,6 +59,8 @@ class Models:
             )
             for name, bundle in self.bundles.items()
         }
+        for session in self.sessions.values():
+            session.check()
         self.batchers: dict[str, Batcher] = {}
         self.metrics = Metrics()
         self.running = 0
@@ -126,7 +130,7 @@ def bundles(models: Iterable[str]) -> dict[str, Bundle]:
     opened: dict[str, Bundle] = {}
     for text in models:
         name, equals, path = text.partition("=")
-        if not equals or not re.fullmatch(r"[\w.-]+", name) or Path(text).exists():
+        if not equals or not is_name(name) or Path(text).exists():
             name, path = "", text
         bundle = Bundle.open(path)
         name = name or bundle.card.name
@@ -135,5 +139,5 @@ def bundles(models: Iterable[str]) -> dict[str, Bundle]:
                 f"{opened[name].path} and {bundle.path} are both named {name!r}: put another name "
                 f"before one, as in other={path}"
             )
-        opened[name] = Bundle(bundle.path, msgspec.structs.replace(bundle.card, name=name))
+        opened[name] = bundle.hold(name)
     return opened
