@@ -6,6 +6,7 @@ counts each request: `running` when it begins, `done` when it ends.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable
 from functools import partial
@@ -37,7 +38,8 @@ class Models:
         batchers: each session's queue, between `start` and `close`.
         metrics: what `/metrics` shows.
         running: requests in progress, over any protocol.
-        draining: set when the server stops: new requests are refused with 503.
+        leaving: set when the server is to stop: it is not ready, and still answers.
+        draining: set when it stops: new requests are refused with 503.
 
     Raises:
         UsageError: no such bundle, or two with one name.
@@ -48,7 +50,21 @@ class Models:
     def __init__(self, options: Options, held: dict[str, Bundle] | None = None) -> None:
         self.options = options
         self.bundles = bundles(options.models) if held is None else held
-        self.sessions = {
+        self.sessions = self.load(self.bundles)
+        self.batchers: dict[str, Batcher] = {}
+        self.metrics = Metrics()
+        self.running = 0
+        self.leaving = self.draining = False
+        self._log = access_log.FORMATS.get(options.log)
+
+    def load(self, bundles: dict[str, Bundle]) -> dict[str, Session]:
+        """Load bundles; one that does not do what its card says is an error now.
+
+        Raises:
+            VerificationError, DeviceError: as the class.
+        """
+        options = self.options
+        sessions = {
             name: Session(
                 bundle,
                 device=options.device,
@@ -57,15 +73,11 @@ class Models:
                 graphs=options.graphs,
                 fp16=options.fp16,
             )
-            for name, bundle in self.bundles.items()
+            for name, bundle in bundles.items()
         }
-        for session in self.sessions.values():
+        for session in sessions.values():
             session.check()
-        self.batchers: dict[str, Batcher] = {}
-        self.metrics = Metrics()
-        self.running = 0
-        self.draining = False
-        self._log = access_log.FORMATS.get(options.log)
+        return sessions
 
     def start(self) -> None:
         """Open the queues; inside the running event loop, which is the one they belong to."""
@@ -77,6 +89,23 @@ class Models:
                 timeout=self.options.timeout,
                 observe=self.metrics.add_model(name, partial(self.depth, name)),
             )
+
+    async def reload(self) -> None:
+        """Read the bundles anew and answer with them from then on; inside the event loop.
+
+        Requests that wait already are answered by the version that they came for.
+
+        Raises:
+            ZooError: one of them cannot be served; nothing has changed.
+        """
+        loop = asyncio.get_running_loop()
+        held = await loop.run_in_executor(None, again, self.options, self.bundles)
+        sessions = await loop.run_in_executor(None, self.load, held)
+        old = list(self.batchers.values())
+        self.bundles, self.sessions = held, sessions
+        self.start()
+        for batcher in old:  # none of its requests lives longer
+            loop.call_later(self.options.timeout + 1, batcher.close)
 
     def close(self) -> None:
         """End the queues' threads."""
@@ -140,4 +169,16 @@ def bundles(models: Iterable[str]) -> dict[str, Bundle]:
                 f"before one, as in other={path}"
             )
         opened[name] = bundle.hold(name)
+    return opened
+
+
+def again(options: Options, served: Iterable[str]) -> dict[str, Bundle]:
+    """Open the bundles once more, under the names that they are served under.
+
+    Raises:
+        ZooError: one of them cannot be read, or has another name now.
+    """
+    opened = bundles(options.models)
+    if set(opened) != set(served):
+        raise UsageError(f"the names are {', '.join(opened)} now, served: {', '.join(served)}")
     return opened

@@ -162,7 +162,7 @@ def test_only_pictures_in_the_bundle_are_shown(broken_copy: Path, tmp_path: Path
         ({"outputs": [{"name": "logits", "dtype": "float32", "shape": ["batch", 1]}]}, "the graph"),
         ({"inputs": [{"name": "features", "dtype": "uint8", "shape": ["batch", 8]}]}, "the graph"),
         ({"inputs": [{"name": "features", "dtype": "float32", "shape": ["batch", 9]}]}, "the g"),
-        ({"inputs": []}, "the graph has "),
+        ({"inputs": []}, "is not a valid card: "),
     ],
 )
 def test_a_graph_that_does_not_fit_its_card_is_refused(

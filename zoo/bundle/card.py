@@ -179,6 +179,8 @@ def _checked(card: Card) -> Card:
     for file in card.files:
         if not is_name(file):
             raise msgspec.ValidationError(f"files {file!r}: expected the name of a file beside it")
+    if not card.inputs or not card.outputs:
+        raise msgspec.ValidationError("inputs and outputs: expected at least one")
     for tensor in (*card.inputs, *card.outputs):
         if not tensor.name or not tensor.name.isprintable():
             raise msgspec.ValidationError(f"{tensor.name!r}: expected the name of a tensor")
