@@ -9,6 +9,7 @@ loop goes on reading and answering.
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import threading
 from collections import deque
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from serve.errors import HttpError, overloaded
 from zoo.runtime.session import Session
 
+_log = logging.getLogger("zoo")
 #: A batch expected to take longer than this (seconds) goes to the thread.
 _IN_LOOP = 1e-3
 
@@ -127,6 +129,8 @@ class Batcher:
         self._busy = bool(self._waiting)
         if self._busy:
             self._loop.call_soon(self._next)
+        if isinstance(result, Exception):
+            _log.error("%s failed", self.session.card.name, exc_info=result)
         start = 0
         for item in batch:
             end = start + len(item.inputs)

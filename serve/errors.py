@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+#: The body of a 500; the reason may tell more of the server than clients need.
+FAILED = b'{"error":"the server failed; its log says more"}'
+
 
 class HttpError(Exception):
     """An error for the client; `headers` go into the answer."""

@@ -6,13 +6,11 @@ counts each request: `running` when it begins, `done` when it ends.
 
 from __future__ import annotations
 
-import re
+import asyncio
 import time
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-
-import msgspec
 
 from serve import access_log, protocol
 from serve.access_log import Access
@@ -25,6 +23,7 @@ from serve.options import Options
 from zoo.bundle.folder import Bundle
 from zoo.errors import UsageError
 from zoo.runtime.session import Session
+from zoo.spec import is_name
 
 #: Bodies of the largest size for which there is memory at a time.
 _BODIES = 4
@@ -32,6 +31,10 @@ _BODIES = 4
 
 class Models:
     """Some bundles, loaded and ready to answer.
+
+    Args:
+        options: the server's settings.
+        held: from `bundles`, read before; otherwise they are read now.
 
     Attributes:
         options: the server's settings.
@@ -42,7 +45,8 @@ class Models:
         bodies: the memory for request bodies of all requests in progress.
         metrics: what `/metrics` shows.
         running: requests in progress, over any protocol.
-        draining: set when the server stops: new requests are refused with 503.
+        leaving: set when the server is to stop: it is not ready, and still answers.
+        draining: set when it stops: new requests are refused with 503.
 
     Raises:
         UsageError: no such bundle, or two with one name.
@@ -50,10 +54,26 @@ class Models:
         DeviceError: the device is not available.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, held: dict[str, Bundle] | None = None) -> None:
         self.options = options
-        self.bundles = bundles(options.models)
-        self.sessions = {
+        self.bundles = bundles(options.models) if held is None else held
+        self.sessions = self.load(self.bundles)
+        self.batchers: dict[str, Batcher] = {}
+        self.decoding: Decoding
+        self.bodies = Memory(_BODIES * options.max_body)
+        self.metrics = Metrics()
+        self.running = 0
+        self.leaving = self.draining = False
+        self._log = access_log.FORMATS.get(options.log)
+
+    def load(self, bundles: dict[str, Bundle]) -> dict[str, Session]:
+        """Load bundles; one that does not do what its card says is an error now.
+
+        Raises:
+            VerificationError, DeviceError: as the class.
+        """
+        options = self.options
+        sessions = {
             name: Session(
                 bundle,
                 device=options.device,
@@ -62,19 +82,18 @@ class Models:
                 graphs=options.graphs,
                 fp16=options.fp16,
             )
-            for name, bundle in self.bundles.items()
+            for name, bundle in bundles.items()
         }
-        self.batchers: dict[str, Batcher] = {}
-        self.decoding: Decoding
-        self.bodies = Memory(_BODIES * options.max_body)
-        self.metrics = Metrics()
-        self.running = 0
-        self.draining = False
-        self._log = access_log.FORMATS.get(options.log)
+        for session in sessions.values():
+            session.check()
+        return sessions
 
     def start(self) -> None:
         """Open the queues; inside the running event loop, which is the one they belong to."""
         self.decoding = Decoding(self.options)
+        self._open_queues()
+
+    def _open_queues(self) -> None:
         for name, session in self.sessions.items():
             self.batchers[name] = Batcher(
                 session,
@@ -83,6 +102,23 @@ class Models:
                 timeout=self.options.timeout,
                 observe=self.metrics.add_model(name, partial(self.depth, name)),
             )
+
+    async def reload(self) -> None:
+        """Read the bundles anew and answer with them from then on; inside the event loop.
+
+        Requests that wait already are answered by the version that they came for.
+
+        Raises:
+            ZooError: one of them cannot be served; nothing has changed.
+        """
+        loop = asyncio.get_running_loop()
+        held = await loop.run_in_executor(None, again, self.options, self.bundles)
+        sessions = await loop.run_in_executor(None, self.load, held)
+        old = list(self.batchers.values())
+        self.bundles, self.sessions = held, sessions
+        self._open_queues()
+        for batcher in old:  # none of its requests lives longer
+            loop.call_later(self.options.timeout + 1, batcher.close)
 
     def close(self) -> None:
         """End the queues' threads."""
@@ -137,7 +173,7 @@ def bundles(models: Iterable[str]) -> dict[str, Bundle]:
     opened: dict[str, Bundle] = {}
     for text in models:
         name, equals, path = text.partition("=")
-        if not equals or not re.fullmatch(r"[\w.-]+", name) or Path(text).exists():
+        if not equals or not is_name(name) or Path(text).exists():
             name, path = "", text
         bundle = Bundle.open(path)
         name = name or bundle.card.name
@@ -146,5 +182,17 @@ def bundles(models: Iterable[str]) -> dict[str, Bundle]:
                 f"{opened[name].path} and {bundle.path} are both named {name!r}: put another name "
                 f"before one, as in other={path}"
             )
-        opened[name] = Bundle(bundle.path, msgspec.structs.replace(bundle.card, name=name))
+        opened[name] = bundle.hold(name)
+    return opened
+
+
+def again(options: Options, served: Iterable[str]) -> dict[str, Bundle]:
+    """Open the bundles once more, under the names that they are served under.
+
+    Raises:
+        ZooError: one of them cannot be read, or has another name now.
+    """
+    opened = bundles(options.models)
+    if set(opened) != set(served):
+        raise UsageError(f"the names are {', '.join(opened)} now, served: {', '.join(served)}")
     return opened

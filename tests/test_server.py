@@ -546,7 +546,7 @@ def test_a_request_that_takes_too_long_is_503(
 
 def test_slow_and_vanishing_clients_harm_nobody(start: Callable[..., Server]) -> None:
     server = start("cnn", "--timeout", "1", "--no-access-log")
-    head = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n{" % INFER.encode()
+    head = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n{" % INFER.encode()
     slow = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(20)]
     for connection in slow:
         connection.sendall(head)

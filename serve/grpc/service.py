@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from serve import protocol
 from serve.access_log import Access
 from serve.errors import HttpError, stopping
+from serve.keys import accepted
 from serve.models import Models
 from zoo.bundle.card import Card
 from zoo.errors import ZooError
@@ -55,15 +57,16 @@ class Endpoint:
         self._models = models
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
+            interceptors=[_Keys(models)] if models.options.keys else None,
             options=[
                 ("grpc.max_receive_message_length", models.options.max_body),
                 ("grpc.max_send_message_length", -1),
-            ]
+            ],
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         functions: dict[str, Callable[[Any], Any]] = {
             "ServerLive": lambda request: {"live": True},
-            "ServerReady": lambda request: {"ready": not models.draining},
+            "ServerReady": lambda request: {"ready": not models.leaving},
             "ModelReady": self._model_ready,
             "ServerMetadata": lambda request: protocol.server_metadata(),
             "ModelMetadata": lambda request: protocol.model_metadata(
@@ -87,8 +90,14 @@ class Endpoint:
         Raises:
             ZooError: the address was taken meanwhile.
         """
+        options = self._models.options
         try:
-            self._server.add_insecure_port(self._models.options.grpc)
+            if options.certfile:
+                pair = (Path(options.keyfile).read_bytes(), Path(options.certfile).read_bytes())
+                secure = grpc.ssl_server_credentials([pair])
+                self._server.add_secure_port(options.grpc, secure)
+            else:
+                self._server.add_insecure_port(options.grpc)
         except RuntimeError:
             raise ZooError(f"cannot listen on {self._models.options.grpc} for gRPC") from None
         for name in (SERVICE, health.SERVICE_NAME):  # "", the whole server, is SERVING already
@@ -126,12 +135,16 @@ class Endpoint:
                 return reply
             except HttpError as error:
                 status, reason = error.status, str(error)
+            except Exception:
+                logging.getLogger("zoo").exception("%s failed", name)
+                reason = "the server failed; its log says more"
             except asyncio.CancelledError:  # the client has gone, or its deadline is over
                 status = 499
                 raise
             finally:
-                client = unquote(context.peer()).partition(":")[2].rpartition(":")[0].strip("[]")
-                self._models.done(Access(client, "POST", f"/{name}"), model, status, began)
+                self._models.done(
+                    Access(_client(context), "POST", f"/{name}"), model, status, began
+                )
             await context.abort(_CODES.get(status, grpc.StatusCode.INTERNAL), reason)
 
         return handle
@@ -141,7 +154,7 @@ class Endpoint:
             self._models.session(request.name, request.version or protocol.VERSION)
         except HttpError:
             return {"ready": False}  # as Triton answers: asking is not an error
-        return {"ready": not self._models.draining}
+        return {"ready": not self._models.leaving}
 
     async def _infer(self, request: Any) -> dict[str, Any]:
         version = request.model_version or protocol.VERSION
@@ -167,6 +180,38 @@ class Endpoint:
             "outputs": tensors,
             "raw_output_contents": blobs,
         }
+
+
+class _Keys(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
+    """Refuses calls without the API key, except those of the health service."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        self._keys = [key.encode() for key in models.options.keys]
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        given = {
+            k: v if isinstance(v, bytes) else v.encode() for k, v in details.invocation_metadata
+        }
+        path = details.method
+        if path.startswith(f"/{health.SERVICE_NAME}/") or accepted(
+            self._keys, given.get("authorization"), given.get("x-api-key")
+        ):
+            return await continuation(details)
+
+        async def refuse(data: bytes, context: Any) -> None:
+            self._models.running += 1
+            access = Access(_client(context), "POST", path)
+            self._models.done(access, "-", 401, time.perf_counter())
+            reason = "expected the API key in the metadata: authorization: Bearer KEY"
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, reason)
+
+        return grpc.unary_unary_rpc_method_handler(refuse)
+
+
+def _client(context: Any) -> str:
+    """Return a peer's address."""
+    return unquote(context.peer()).partition(":")[2].rpartition(":")[0].strip("[]")
 
 
 def _inputs(request: Any, card: Card) -> NDArray[Any]:

@@ -17,8 +17,9 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from serve import protocol
 from serve.access_log import Access
-from serve.errors import HttpError, stopping
+from serve.errors import FAILED, HttpError, stopping
 from serve.http import body, images, openapi, pages
+from serve.http.guard import Guard
 from serve.http.infer import infer
 from serve.http.reply import json
 from serve.metrics import CONTENT_TYPE
@@ -34,12 +35,13 @@ class App:
 
     def __init__(self, models: Models) -> None:
         self._models = models
+        self._guard = Guard(models.options)
         self._infer = {
             address: name
             for name in models.sessions
             for address in (
-                f"/v2/models/{name}/infer",
-                f"/v2/models/{name}/versions/{protocol.VERSION}/infer",
+                f"{models.options.root_path}/v2/models/{name}/infer",
+                f"{models.options.root_path}/v2/models/{name}/versions/{protocol.VERSION}/infer",
             )
         }
         self._starlette = Starlette(
@@ -70,6 +72,14 @@ class App:
         status = 499  # what the log shows if the client went away
         models.running += 1
         try:
+            try:
+                self._guard.check(scope)
+            except HttpError as error:
+                status = error.status
+                headers = dict(error.headers)
+                answer = Response(error.body, status, headers, media_type="application/json")
+                await answer(scope, receive, send)
+                return
             if name is not None:
                 status = await infer(models, name, scope, receive, send)
             else:
@@ -106,7 +116,7 @@ def _routes(models: Models) -> list[BaseRoute]:
         return protocol.model_metadata(session(request).card)
 
     def ready(request: Request) -> dict[str, Any]:
-        if models.draining:
+        if models.leaving:
             raise stopping()
         return {"ready": True}
 
@@ -121,7 +131,7 @@ def _routes(models: Models) -> list[BaseRoute]:
         return Response(models.metrics.text(), media_type=CONTENT_TYPE)
 
     names = list(models.sessions)
-    described = openapi.document(names)
+    described = openapi.document(names, models.options.root_path)
     documents: dict[str, Callable[[Request], Any]] = {
         "/v2": lambda request: protocol.server_metadata(),
         "/v2/health/live": lambda request: {"live": True},
@@ -175,4 +185,4 @@ async def _on_starlette_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_failure(request: Request, error: Exception) -> Response:
-    return json({"error": "the server failed; its log says more"}, 500)
+    return Response(FAILED, 500, media_type="application/json")

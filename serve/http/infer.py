@@ -5,13 +5,15 @@ Plain ASGI: Starlette's routing and request objects would take longer than a sma
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-from serve.errors import HttpError, stopping
+from serve.errors import FAILED, HttpError, stopping
 from serve.http import body, tensors
 from serve.http.reply import reply
 from serve.models import Models
 
+_log = logging.getLogger("zoo")
 _JSON = (b"content-type", b"application/json")
 
 
@@ -53,6 +55,9 @@ async def infer(models: Models, name: str, scope: Any, receive: Any, send: Any) 
         headers = [_JSON, *((k.encode(), v.encode()) for k, v in error.headers)]
     except body.Disconnected:
         return 499
+    except Exception:
+        _log.exception("infer of %r failed", name)
+        status, answer, headers = 500, FAILED, [_JSON]
     if accepted:
         answer, compressed = body.compress(answer, accepted)
         if compressed:

@@ -11,10 +11,14 @@ from starlette.staticfiles import StaticFiles
 
 from serve.errors import HttpError
 from serve.models import Models
+from zoo.bundle.folder import PICTURES
 
 PAGE = Path(__file__).parent / "page"
-PICTURES = ("curves.png", "confusion.png")
-_CSP = {"content-security-policy": "default-src 'self'; img-src 'self' data: blob:"}
+_NO_SNIFF = {"x-content-type-options": "nosniff"}
+_CSP = _NO_SNIFF | {
+    "content-security-policy": "default-src 'self'; img-src 'self' data: blob:; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'"  # no other site shows the page in a frame
+}
 _NO_CACHE = {"cache-control": "no-cache"}  # after an upgrade, browsers show the new page
 
 
@@ -42,9 +46,10 @@ async def picture(models: Models, request: Request) -> Response:
     """Answer `GET /v1/models/{model}/{picture}`: a file of the bundle."""
     name, picture = request.path_params["model"], request.path_params["picture"]
     models.session(name)
-    if picture not in _pictures(models, name):
+    data = models.bundles[name].picture(picture) if picture in PICTURES else None
+    if data is None:
         raise HttpError(404, f"no picture {picture!r}, known: {', '.join(PICTURES)}")
-    return FileResponse(models.bundles[name].path / picture)
+    return Response(data, media_type="image/png", headers=_NO_SNIFF)
 
 
 def summary(models: Models, name: str) -> dict[str, Any]:
@@ -66,5 +71,5 @@ def summary(models: Models, name: str) -> dict[str, Any]:
 
 
 def _pictures(models: Models, name: str) -> list[str]:
-    folder = models.bundles[name].path
-    return [picture for picture in PICTURES if (folder / picture).is_file()]
+    bundle = models.bundles[name]
+    return [picture for picture in PICTURES if bundle.picture(picture) is not None]
