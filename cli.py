@@ -553,6 +553,10 @@ def serve(
     max_body: Annotated[
         int, _limits("Maximum size of a request body in bytes; larger ones get 413.", min=1)
     ] = 16_000_000,
+    model_control: Annotated[
+        Literal["none", "explicit"],
+        _limits("Let clients load and unload the served models (explicit), or not (none)."),
+    ] = "none",
     access_log: Annotated[bool, _logging("Write a line to stderr for each request.")] = True,
     log_format: Annotated[Literal["text", "json"], _logging("Format of the access log.")] = "text",
 ) -> None:
@@ -565,10 +569,14 @@ def serve(
 
     if grpc_port and grpc_port == port:
         raise UsageError(f"--port and --grpc-port are both {port}: expected two ports")
+    if model_control == "explicit" and workers > 1:
+        raise UsageError(f"--model-control explicit needs --workers 1, given {workers}: "
+                         "a client's load would reach one of them")  # fmt: skip
     options = Options(
         models=tuple(models or shipped()), device=device, graphs=cuda_graphs, fp16=fp16,
         threads=threads, max_batch=max_batch, max_queue=max_queue, timeout=timeout,
         max_body=max_body, log=log_format if access_log else "off",
+        model_control=model_control,
         grpc="" if grpc_port is None else server.grpc_address(host, grpc_port),
     )  # fmt: skip
     bundles(options.models)  # an unknown one is an error before the address is taken

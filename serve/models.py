@@ -6,11 +6,13 @@ counts each request: `running` when it begins, `done` when it ends.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -20,6 +22,7 @@ from serve.batcher import Batcher
 from serve.errors import HttpError
 from serve.metrics import Metrics
 from serve.options import Options
+from serve.statistics import Counts
 from zoo.bundle.folder import Bundle
 from zoo.errors import UsageError
 from zoo.runtime.session import Session
@@ -34,6 +37,8 @@ class Models:
         sessions: each bundle on its device.
         batchers: each session's queue, between `start` and `close`.
         metrics: what `/metrics` shows.
+        counts: what the protocol's statistics show, by model.
+        changing: held while a model is loaded or unloaded; see `serve.repository`.
         running: requests in progress, over any protocol.
         draining: set when the server stops: new requests are refused with 503.
 
@@ -46,51 +51,79 @@ class Models:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.bundles = bundles(options.models)
-        self.sessions = {
-            name: Session(
-                bundle,
-                device=options.device,
-                threads=options.threads,
-                spin=False,  # threads that wait busily would take the event loop's core
-                graphs=options.graphs,
-                fp16=options.fp16,
-            )
-            for name, bundle in self.bundles.items()
-        }
+        self.sessions = {name: self.open(bundle) for name, bundle in self.bundles.items()}
         self.batchers: dict[str, Batcher] = {}
         self.metrics = Metrics()
+        self.counts = {name: Counts(name) for name in self.bundles}
+        self.changing = asyncio.Lock()
         self.running = 0
         self.draining = False
         self._log = access_log.FORMATS.get(options.log)
 
+    def open(self, bundle: Bundle) -> Session:
+        """Return a bundle's session, with the server's settings."""
+        options = self.options
+        return Session(
+            bundle,
+            device=options.device,
+            threads=options.threads,
+            spin=False,  # threads that wait busily would take the event loop's core
+            graphs=options.graphs,
+            fp16=options.fp16,
+        )
+
     def start(self) -> None:
         """Open the queues; inside the running event loop, which is the one they belong to."""
         for name, session in self.sessions.items():
-            self.batchers[name] = Batcher(
-                session,
-                max_batch=self.options.max_batch,
-                max_queue=self.options.max_queue,
-                timeout=self.options.timeout,
-                observe=self.metrics.add_model(name, partial(self.depth, name)),
-            )
+            self.batchers[name] = self.queue(name, session)
+
+    def queue(self, name: str, session: Session) -> Batcher:
+        """Return a new queue for a model; inside the running event loop."""
+        return Batcher(
+            session,
+            max_batch=self.options.max_batch,
+            max_queue=self.options.max_queue,
+            timeout=self.options.timeout,
+            observe=self.metrics.add_model(name, partial(self.depth, name)),
+            counts=self.counts[name],
+        )
 
     def close(self) -> None:
         """End the queues' threads."""
         for batcher in self.batchers.values():
             batcher.close()
+        for batcher in self.batchers.values():
+            batcher.join()
 
     def depth(self, name: str) -> int:
-        """Return how many requests are in a model's queue."""
-        return self.batchers[name].depth
+        """Return how many requests are in a model's queue; 0 if it is not loaded."""
+        return self.batchers[name].depth if name in self.batchers else 0
+
+    def batcher(self, name: str) -> Batcher:
+        """Return the model's queue.
+
+        Raises:
+            HttpError: 404, no such model, or it is not loaded.
+        """
+        self.session(name)
+        return self.batchers[name]
+
+    def config(self, name: str) -> dict[str, Any]:
+        """Return the configuration of a model that is loaded, as the protocol has it."""
+        session = self.sessions[name]
+        kind = "KIND_CPU" if session.device == "cpu" else "KIND_GPU"
+        return protocol.model_config(session.card, self.options.max_batch, kind)
 
     def session(self, name: str, version: str = protocol.VERSION) -> Session:
         """Return the model's session.
 
         Raises:
-            HttpError: 404, no such model or version.
+            HttpError: 404, no such model or version, or it is not loaded.
         """
         if name not in self.sessions:
-            names = ", ".join(self.sessions)
+            if name in self.bundles:
+                raise HttpError(404, f"model {name!r} is not loaded")
+            names = ", ".join(self.bundles)
             raise HttpError(404, f"unknown model {name!r}, known: {names}")
         if version != protocol.VERSION:
             raise HttpError(404, f"model {name!r} has no version {version!r}, known: 1")

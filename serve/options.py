@@ -19,6 +19,7 @@ class Options:
         timeout: seconds until a request is given up with 503.
         max_body: bytes of a body, also after decompression; a larger one is refused with 413.
         log: the access log's format, or "off".
+        model_control: "explicit": clients may load and unload the models; "none": they may not.
         grpc: the address ("host:port") for gRPC, from `serve.server.grpc_address`; "" for none.
     """
 
@@ -32,4 +33,5 @@ class Options:
     timeout: float = 10.0
     max_body: int = 16_000_000
     log: Literal["text", "json", "off"] = "text"
+    model_control: Literal["none", "explicit"] = "none"
     grpc: str = ""

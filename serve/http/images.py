@@ -47,7 +47,7 @@ async def predict(models: Models, request: Request) -> Response:
     good = [array for array in decoded if not isinstance(array, str)]
     rows: Iterator[list[float]] = iter(())
     if good:
-        outputs = await models.batchers[card.name].infer(np.stack(good))
+        outputs = await models.batcher(card.name).infer(np.stack(good))
         rows = iter(outputs[1].tolist())
     predictions: list[dict[str, Any]] = []
     for (name, _), array in zip(files, decoded, strict=True):
@@ -97,11 +97,7 @@ async def _files(request: Request, options: Options) -> list[tuple[str, bytes]]:
     if not expected and not kind.startswith("image/"):
         kinds = "image/*, application/octet-stream or multipart/form-data"
         raise HttpError(415, f"Content-Type {kind!r}: expected {kinds}")
-    length = request.headers.get("content-length")
-    data = await body.read(
-        request.receive, length.encode() if length else None, options.max_body, options.timeout
-    )
-    data = body.decompress(data, request.headers.get("content-encoding", ""), options.max_body)
+    data = await body.read_request(request, options)
     if kind != "multipart/form-data":
         if not data:
             raise HttpError(400, "the body is empty: expected an image")
