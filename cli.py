@@ -581,6 +581,10 @@ def serve(
     ] = None,
     ssl_certfile: Annotated[str, _access("Certificate chain (PEM), for TLS.")] = "",
     ssl_keyfile: Annotated[str, _access("Private key of the certificate (PEM).")] = "",
+    model_control: Annotated[
+        Literal["none", "explicit"],
+        _limits("Let clients load and unload the served models (explicit), or not (none)."),
+    ] = "none",
     access_log: Annotated[bool, _logging("Write a line to stderr for each request.")] = True,
     log_format: Annotated[
         Literal["text", "json"], _logging("Format of the lines on stderr.")
@@ -598,6 +602,7 @@ def serve(
         keep_alive=keep_alive, log=log_format if access_log else "off", log_format=log_format,
         drain=drain, hosts=tuple(allowed_hosts or ()), origins=tuple(cors_origin or ()),
         certfile=ssl_certfile, keyfile=ssl_keyfile, root_path=root_path,
+        model_control=model_control,
     )  # fmt: skip
     where = Where(host, port, grpc_port, uds, workers, api_key_file)
     start(options, where, partial(print, flush=True))

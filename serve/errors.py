@@ -22,6 +22,13 @@ class HttpError(Exception):
         return msgspec.json.encode({"error": str(self)})
 
 
+class Unsupported(HttpError):
+    """A part of the protocol that this server does not have: 400; over gRPC, UNIMPLEMENTED."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(400, message)
+
+
 def overloaded(message: str) -> HttpError:
     """Build the 503 that asks the client to come again in a second."""
     return HttpError(503, message, retry_after="1")

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from serve import access_log, protocol
 from serve.access_log import Access
@@ -20,6 +21,7 @@ from serve.errors import HttpError
 from serve.memory import Memory
 from serve.metrics import Metrics
 from serve.options import Options
+from serve.statistics import Counts
 from zoo.bundle.folder import Bundle
 from zoo.errors import UsageError
 from zoo.runtime.session import Session
@@ -44,6 +46,8 @@ class Models:
         decoding: the threads that decode pictures, between `start` and `close`.
         bodies: the memory for request bodies of all requests in progress.
         metrics: what `/metrics` shows.
+        counts: what the protocol's statistics show, by model.
+        changing: held while models are loaded or unloaded; see `serve.repository`, too.
         running: requests in progress, over any protocol.
         leaving: set when the server is to stop: it is not ready, and still answers.
         draining: set when it stops: new requests are refused with 503.
@@ -62,6 +66,8 @@ class Models:
         self.decoding: Decoding
         self.bodies = Memory(_BODIES * options.max_body)
         self.metrics = Metrics()
+        self.counts = {name: Counts(name) for name in self.bundles}
+        self.changing = asyncio.Lock()
         self.running = 0
         self.leaving = self.draining = False
         self._log = access_log.FORMATS.get(options.log)
@@ -72,21 +78,21 @@ class Models:
         Raises:
             VerificationError, DeviceError: as the class.
         """
-        options = self.options
-        sessions = {
-            name: Session(
-                bundle,
-                device=options.device,
-                threads=options.threads,
-                spin=False,  # threads that wait busily would take the event loop's core
-                graphs=options.graphs,
-                fp16=options.fp16,
-            )
-            for name, bundle in bundles.items()
-        }
+        sessions = {name: self._open(bundle) for name, bundle in bundles.items()}
         for session in sessions.values():
             session.check()
         return sessions
+
+    def _open(self, bundle: Bundle) -> Session:
+        options = self.options
+        return Session(
+            bundle,
+            device=options.device,
+            threads=options.threads,
+            spin=False,  # threads that wait busily would take the event loop's core
+            graphs=options.graphs,
+            fp16=options.fp16,
+        )
 
     def start(self) -> None:
         """Open the queues; inside the running event loop, which is the one they belong to."""
@@ -95,13 +101,18 @@ class Models:
 
     def _open_queues(self) -> None:
         for name, session in self.sessions.items():
-            self.batchers[name] = Batcher(
-                session,
-                max_batch=self.options.max_batch,
-                max_queue=self.options.max_queue,
-                timeout=self.options.timeout,
-                observe=self.metrics.add_model(name, partial(self.depth, name)),
-            )
+            self.batchers[name] = self.queue(name, session)
+
+    def queue(self, name: str, session: Session) -> Batcher:
+        """Return a new queue for a model; inside the running event loop."""
+        return Batcher(
+            session,
+            max_batch=self.options.max_batch,
+            max_queue=self.options.max_queue,
+            timeout=self.options.timeout,
+            observe=self.metrics.add_model(name, partial(self.depth, name)),
+            counts=self.counts[name],
+        )
 
     async def reload(self) -> None:
         """Read the bundles anew and answer with them from then on; inside the event loop.
@@ -112,11 +123,13 @@ class Models:
             ZooError: one of them cannot be served; nothing has changed.
         """
         loop = asyncio.get_running_loop()
-        held = await loop.run_in_executor(None, again, self.options, self.bundles)
-        sessions = await loop.run_in_executor(None, self.load, held)
-        old = list(self.batchers.values())
-        self.bundles, self.sessions = held, sessions
-        self._open_queues()
+        async with self.changing:
+            held = await loop.run_in_executor(None, again, self.options, self.bundles)
+            loaded = {name: held[name] for name in self.sessions}  # the others stay unloaded
+            sessions = await loop.run_in_executor(None, self.load, loaded)
+            old = list(self.batchers.values())
+            self.bundles, self.sessions = held, sessions
+            self._open_queues()
         for batcher in old:  # none of its requests lives longer
             loop.call_later(self.options.timeout + 1, batcher.close)
 
@@ -125,19 +138,38 @@ class Models:
         self.decoding.close()
         for batcher in self.batchers.values():
             batcher.close()
+        for batcher in self.batchers.values():
+            batcher.join()
 
     def depth(self, name: str) -> int:
-        """Return how many requests are in a model's queue."""
-        return self.batchers[name].depth
+        """Return how many requests are in a model's queue; 0 if it is not loaded."""
+        return self.batchers[name].depth if name in self.batchers else 0
+
+    def batcher(self, name: str) -> Batcher:
+        """Return the model's queue.
+
+        Raises:
+            HttpError: 404, no such model, or it is not loaded.
+        """
+        self.session(name)
+        return self.batchers[name]
+
+    def config(self, name: str) -> dict[str, Any]:
+        """Return the configuration of a model that is loaded, as the protocol has it."""
+        session = self.sessions[name]
+        kind = "KIND_CPU" if session.device == "cpu" else "KIND_GPU"
+        return protocol.model_config(session.card, self.options.max_batch, kind)
 
     def session(self, name: str, version: str = protocol.VERSION) -> Session:
         """Return the model's session.
 
         Raises:
-            HttpError: 404, no such model or version.
+            HttpError: 404, no such model or version, or it is not loaded.
         """
         if name not in self.sessions:
-            names = ", ".join(self.sessions)
+            if name in self.bundles:
+                raise HttpError(404, f"model {name!r} is not loaded")
+            names = ", ".join(self.bundles)
             raise HttpError(404, f"unknown model {name!r}, known: {names}")
         if version != protocol.VERSION:
             raise HttpError(404, f"model {name!r} has no version {version!r}, known: 1")

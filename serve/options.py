@@ -42,6 +42,7 @@ class Options:
         keys: API keys; with any, a request needs one.
         certfile, keyfile: the certificate chain and private key (PEM) for TLS; "" for none.
         root_path: the prefix that a proxy takes off addresses; "" or "/name".
+        model_control: "explicit": clients may load and unload the models; "none": they may not.
         grpc: the address ("host:port") for gRPC, from `serve.server.grpc_address`; "" for none.
 
     Raises:
@@ -61,6 +62,7 @@ class Options:
     decode_memory: int = 256_000_000
     keep_alive: float = 75.0
     log: Literal["text", "json", "off"] = "text"
+    model_control: Literal["none", "explicit"] = "none"
     grpc: str = ""
     log_format: Literal["text", "json"] = "text"
     drain: float = 0.0

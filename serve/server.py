@@ -207,7 +207,7 @@ def grpc_address(host: str, port: int) -> str:
         ZooError: a package of the extra is not installed; the address is taken or not available.
     """
     with needs_extra("grpc", "gRPC"):  # here, not first in each worker
-        for name in ("grpc", "google.protobuf", "grpc_health"):
+        for name in ("grpc", "google.protobuf", "grpc_health", "grpc_reflection"):
             importlib.import_module(name)
     listener = bind(host, port)
     port = listener.getsockname()[1]

@@ -105,6 +105,11 @@ def _check(options: Options, where: Where) -> None:
         raise UsageError(f"--workers: expected 1 to {_MOST_WORKERS:,}, given {where.workers:,}")
     if where.grpc_port and where.grpc_port == where.port and not where.uds:
         raise UsageError(f"--port and --grpc-port are both {where.port}: expected two ports")
+    if options.model_control == "explicit" and where.workers > 1:
+        raise UsageError(
+            f"--model-control explicit needs --workers 1, given {where.workers}: a client's load "
+            "would reach one of them"
+        )
     if where.uds and not hasattr(socket, "AF_UNIX"):
         raise UsageError("--uds: this system has no Unix sockets")
     if not re.fullmatch(r"(/[\w.~-]*[\w~-])*", options.root_path, re.ASCII):

@@ -302,7 +302,7 @@ def tensor(**changes: Any) -> bytes:
         (tensor(data=[0.5] + [0] * 783), "integers from 0 to 255"),
         (tensor(data=["7"] * 784), "integers from 0 to 255"),
         (tensor(data=[[0], [0, 1]]), "integers from 0 to 255"),
-        (tensor(data=None), "integers from 0 to 255"),
+        (tensor(data=None), "images: data is missing"),
         (tensor(data=[10**30] * 784), "integers from 0 to 255"),
         (tensor(data=[float("nan")] * 784), "request: "),
         (tensor().replace(b'"data"', b'"date"'), "data is missing"),
@@ -431,7 +431,9 @@ def test_the_openapi_document_is_kept(server: Server, tmp_path: Path) -> None:
 
 
 def test_documents_and_cards(server: Server) -> None:
-    models = json.loads(server.request("GET", "/v1/models")[2])
+    answer = json.loads(server.request("GET", "/v1/models")[2])
+    assert answer["models"] == shipped()
+    models = answer["summaries"]
     assert [model["name"] for model in models] == shipped()
     for model in models:
         for picture in model["pictures"]:

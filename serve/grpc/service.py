@@ -1,4 +1,4 @@
-"""The same models over gRPC: the Open Inference Protocol's service, and the health service.
+"""The same models over gRPC: the protocol's service, and the health and reflection services.
 
 In the HTTP server's process and event loop, with the same queues, counters and access log. Raw
 tensors are answered with raw ones, typed contents with typed contents.
@@ -11,7 +11,7 @@ import inspect
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -21,11 +21,13 @@ import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 from numpy.typing import NDArray
 
 from serve import protocol
 from serve.access_log import Access
-from serve.errors import HttpError, stopping
+from serve.errors import HttpError, Unsupported, stopping
+from serve.grpc import management
 from serve.keys import accepted
 from serve.models import Models
 from zoo.bundle.card import Card
@@ -47,6 +49,10 @@ _pool = descriptor_pool.DescriptorPool()
 for _file in descriptor_pb2.FileDescriptorSet.FromString(
     (Path(__file__).parent / "proto" / "services.binpb").read_bytes()
 ).file:
+    _pool.Add(_file)
+for _module in (health_pb2, reflection_pb2):  # for reflection, which shows one pool
+    _file = descriptor_pb2.FileDescriptorProto()
+    _module.DESCRIPTOR.CopyToProto(_file)
     _pool.Add(_file)
 
 
@@ -73,16 +79,21 @@ class Endpoint:
                 models.session(request.name, request.version or protocol.VERSION).card
             ),
             "ModelInfer": self._infer,
+            **management.functions(models),
         }
+        methods = _pool.FindServiceByName(SERVICE).methods_by_name
         handlers = {
-            method.name: grpc.unary_unary_rpc_method_handler(
-                self._counted(method, functions[method.name])
-            )
-            for method in _pool.FindServiceByName(SERVICE).methods
+            name: grpc.unary_unary_rpc_method_handler(self._unary(methods[name], function))
+            for name, function in functions.items()
         }
+        handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
+            self._stream(methods["ModelStreamInfer"])
+        )
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE, handlers),)
         )
+        names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server, pool=_pool)
 
     async def start(self) -> None:
         """Listen.
@@ -112,42 +123,89 @@ class Endpoint:
         """End; new requests are refused as UNAVAILABLE."""
         await self._server.stop(_GRACE)
 
-    def _counted(self, method: Any, function: Callable[[Any], Any]) -> Callable[[bytes, Any], Any]:
-        """Wrap a method: bytes to bytes, errors to status codes, counted and logged."""
+    def _unary(self, method: Any, function: Callable[[Any], Any]) -> Callable[[bytes, Any], Any]:
+        """Wrap a method: bytes to bytes, errors to status codes."""
         message = message_factory.GetMessageClass(method.input_type)
         answer = message_factory.GetMessageClass(method.output_type)
         name = f"{SERVICE}/{method.name}"
 
-        async def handle(data: bytes, context: Any) -> Any:
-            began = time.perf_counter()
-            model, status = "-", 500
-            self._models.running += 1
+        def encode(fields: dict[str, Any]) -> bytes:
+            reply: bytes = answer(**fields).SerializeToString()
+            return reply
+
+        async def handle(data: bytes, context: Any) -> bytes:
             try:
-                try:
-                    request = message.FromString(data)
-                except DecodeError:
-                    raise HttpError(400, f"expected the message of {name}") from None
-                model = str(getattr(request, "model_name", getattr(request, "name", "-")))
-                result = function(request)
-                fields = await result if inspect.isawaitable(result) else result
-                reply = answer(**fields).SerializeToString()
-                status = 200
-                return reply
+                reply = await self._counted(name, message, function, encode, data, context)
             except HttpError as error:
-                status, reason = error.status, str(error)
-            except Exception:
-                logging.getLogger("zoo").exception("%s failed", name)
-                reason = "the server failed; its log says more"
-            except asyncio.CancelledError:  # the client has gone, or its deadline is over
-                status = 499
-                raise
-            finally:
-                self._models.done(
-                    Access(_client(context), "POST", f"/{name}"), model, status, began
-                )
-            await context.abort(_CODES.get(status, grpc.StatusCode.INTERNAL), reason)
+                code = _CODES.get(error.status, grpc.StatusCode.INTERNAL)
+                if isinstance(error, Unsupported):
+                    code = grpc.StatusCode.UNIMPLEMENTED
+                await context.abort(code, str(error))
+            return reply
 
         return handle
+
+    def _stream(self, method: Any) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]:
+        """Wrap ModelStreamInfer: requests in, answers out in their order, errors among them."""
+        message = message_factory.GetMessageClass(method.input_type)
+        answer = message_factory.GetMessageClass(method.output_type)
+        name = f"{SERVICE}/{method.name}"
+
+        def encode(response: dict[str, Any]) -> bytes:
+            # each request has one answer; clients of decoupled models wait for this mark
+            response["parameters"] = {"triton_final_response": {"bool_param": True}}
+            reply: bytes = answer(infer_response=response).SerializeToString()
+            return reply
+
+        async def handle(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+            async for data in requests:
+                try:
+                    reply = await self._counted(name, message, self._infer, encode, data, context)
+                except HttpError as error:
+                    reply = answer(error_message=str(error)).SerializeToString()
+                yield reply
+
+        return handle
+
+    async def _counted(
+        self,
+        name: str,
+        message: Any,
+        function: Callable[[Any], Any],
+        encode: Callable[[dict[str, Any]], bytes],
+        data: bytes,
+        context: Any,
+    ) -> bytes:
+        """Return a request's answer; it is counted and logged, whatever comes of it.
+
+        Raises:
+            HttpError: it is refused, or the server failed.
+        """
+        began = time.perf_counter()
+        model, status = "-", 500
+        self._models.running += 1
+        try:
+            try:
+                request = message.FromString(data)
+            except DecodeError:
+                raise HttpError(400, f"expected the message of {name}") from None
+            model = str(getattr(request, "model_name", getattr(request, "name", "-")))
+            result = function(request)
+            reply = encode(await result if inspect.isawaitable(result) else result)
+            status = 200
+            return reply
+        except HttpError as error:
+            status = error.status
+            raise
+        except Exception:
+            logging.getLogger("zoo").exception("%s failed", name)
+            raise HttpError(500, "the server failed; its log says more") from None
+        except asyncio.CancelledError:  # the client has gone, or its deadline is over
+            status = 499
+            raise
+        finally:
+            access = Access(_client(context), "POST", f"/{name}")
+            self._models.done(access, model, status, began)
 
     def _model_ready(self, request: Any) -> dict[str, bool]:
         try:
@@ -162,14 +220,29 @@ class Endpoint:
         if self._models.draining:
             raise stopping()
         numbers = protocol.chosen(request.outputs, card)
-        outputs = await self._models.batchers[card.name].infer(_inputs(request, card))
+        counts = [0] * len(numbers)
+        for index, output in enumerate(request.outputs):
+            wanted = management.parameters(output.parameters)
+            protocol.refuse_shared_memory(wanted, output.name)
+            counts[index] = protocol.classes(wanted, card.outputs[numbers[index]], card)
+        limit = protocol.seconds(management.parameters(request.parameters))
+        outputs = await self._models.batcher(card.name).infer(_inputs(request, card), limit)
         tensors, blobs = [], []
-        for number in numbers:
-            array = outputs[number]
-            name = card.outputs[number].name
-            tensor: dict[str, Any] = {"name": name, "datatype": "FP32", "shape": array.shape}
+        for number, count in zip(numbers, counts, strict=True):
+            array: NDArray[Any] = outputs[number]
+            if count:
+                array = protocol.classified(array, count, card)
+            name, datatype = card.outputs[number].name, "BYTES" if count else "FP32"
+            tensor: dict[str, Any] = {"name": name, "datatype": datatype, "shape": array.shape}
             if request.raw_input_contents:
-                blobs.append(array.astype("<f4", copy=False).tobytes())
+                blobs.append(
+                    protocol.packed_texts(array)
+                    if count
+                    else array.astype("<f4", copy=False).tobytes()
+                )
+            elif count:
+                texts = [text.encode() for text in array.ravel().tolist()]
+                tensor["contents"] = {"bytes_contents": texts}
             else:
                 tensor["contents"] = {"fp32_contents": array.ravel().tolist()}
             tensors.append(tensor)
@@ -199,13 +272,16 @@ class _Keys(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no ty
         ):
             return await continuation(details)
 
-        async def refuse(data: bytes, context: Any) -> None:
+        async def refuse(request: Any, context: Any) -> None:
             self._models.running += 1
             access = Access(_client(context), "POST", path)
             self._models.done(access, "-", 401, time.perf_counter())
             reason = "expected the API key in the metadata: authorization: Bearer KEY"
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, reason)
 
+        method = await continuation(details)
+        if method is not None and method.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(refuse)  # before its first message
         return grpc.unary_unary_rpc_method_handler(refuse)
 
 
@@ -222,6 +298,7 @@ def _inputs(request: Any, card: Card) -> NDArray[Any]:
     """
     spec = card.inputs[0]
     tensor = protocol.only(request.inputs, spec)
+    protocol.refuse_shared_memory(management.parameters(tensor.parameters), tensor.name)
     dtype = np.dtype(spec.dtype).newbyteorder("<")
     filled = [field.name for field, _ in tensor.contents.ListFields()]
     size = math.prod(tensor.shape)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -18,7 +19,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from serve import protocol
 from serve.access_log import Access
 from serve.errors import FAILED, HttpError, stopping
-from serve.http import body, images, openapi, pages
+from serve.http import body, images, management, openapi, pages, v1
 from serve.http.guard import Guard
 from serve.http.infer import infer
 from serve.http.reply import json
@@ -130,6 +131,11 @@ def _routes(models: Models) -> list[BaseRoute]:
     async def metrics(request: Request) -> Response:
         return Response(models.metrics.text(), media_type=CONTENT_TYPE)
 
+    def card(request: Request) -> dict[str, Any]:
+        # "ready" is KServe's V1 readiness
+        fields: dict[str, Any] = msgspec.to_builtins(session(request).card)
+        return fields | {"ready": not models.leaving}
+
     names = list(models.sessions)
     described = openapi.document(names, models.options.root_path)
     documents: dict[str, Callable[[Request], Any]] = {
@@ -140,8 +146,8 @@ def _routes(models: Models) -> list[BaseRoute]:
         _VERSION: metadata,
         _MODEL + "/ready": model_ready,
         _VERSION + "/ready": model_ready,
-        "/v1/models": lambda request: [pages.summary(models, name) for name in names],
-        "/v1/models/{model}": lambda request: session(request).card,
+        "/v1/models": lambda request: pages.models(models),
+        "/v1/models/{model}": card,
         "/openapi.json": lambda request: described,
     }
 
@@ -152,14 +158,17 @@ def _routes(models: Models) -> list[BaseRoute]:
         return endpoint
 
     return [
+        *management.routes(models),  # before a model's: no model is named "stats"
         *(Route(path, document(function)) for path, function in documents.items()),
         Route(_MODEL + "/infer", unknown_infer, methods=["POST"]),
         Route(_VERSION + "/infer", unknown_infer, methods=["POST"]),
+        Route("/v1/models/{model}:predict", partial(v1.predict, models), methods=["POST"]),
         Route("/v1/predict/{model}", partial(images.predict, models), methods=["POST"]),
         Route("/v1/models/{model}/{picture}", partial(pages.picture, models)),
         Route("/metrics", metrics),
         Route("/docs", partial(pages.docs, openapi.page(names))),
         Route("/", pages.index),
+        Route("/favicon.ico", pages.icon),
         Mount("/page", pages.PageFiles(directory=pages.PAGE)),
     ]
 

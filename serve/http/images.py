@@ -81,7 +81,7 @@ async def _predict(
     good = [array for array in decoded if not isinstance(array, DataError)]
     rows: Iterator[list[float]] = iter(())
     if good:
-        outputs = await models.batchers[card.name].infer(np.stack(good))
+        outputs = await models.batcher(card.name).infer(np.stack(good))
         rows = iter(outputs[1].tolist())
     predictions: list[dict[str, Any]] = []
     for (name, _), array in zip(files, decoded, strict=True):
@@ -133,14 +133,7 @@ async def _files(request: Request, models: Models) -> list[tuple[str, bytes]]:
     if not expected and not kind.startswith("image/"):
         kinds = "image/*, application/octet-stream or multipart/form-data"
         raise HttpError(415, f"Content-Type {kind!r}: expected {kinds}")
-    options = models.options
-    length = request.headers.get("content-length")
-    data = await body.read(
-        request.receive, length.encode() if length else None, options.max_body, options.timeout,
-        models.bodies,
-    )  # fmt: skip
-    if encoding := request.headers.get("content-encoding", ""):
-        data = await body.decompressed(data, encoding, options.max_body)
+    data = await body.read_request(request, models.options, models.bodies)
     if kind != "multipart/form-data":
         if not data:
             raise HttpError(400, "the body is empty: expected an image")

@@ -20,7 +20,7 @@ _JSON = (b"content-type", b"application/json")
 async def infer(models: Models, name: str, scope: Any, receive: Any, send: Any) -> int:
     """Answer an infer request for a model that is served; return the status, 499 if unanswered."""
     options = models.options
-    status, headers, accepted = 200, [], ""
+    status, headers, accepted, compressed = 200, [], "", False
     try:
         if scope["method"] != "POST":
             raise HttpError(405, f"{scope['method']}: expected POST", allow="POST")
@@ -39,10 +39,11 @@ async def infer(models: Models, name: str, scope: Any, receive: Any, send: Any) 
             raise stopping()
         if encoding is not None:
             data = await body.decompressed(data, encoding.decode("latin-1"), options.max_body)
-        batcher = models.batchers[name]
+        batcher = models.batchers.get(name) or models.batcher(name)
         card = batcher.session.card
         request = tensors.parse(data, header_length, card)
-        answer, json_length = tensors.answer(request, await batcher.infer(request.inputs), card)
+        outputs = await batcher.infer(request.inputs, request.timeout)
+        answer, json_length = tensors.answer(request, outputs, card)
         if json_length is None:
             headers = [_JSON]
         else:
@@ -62,6 +63,8 @@ async def infer(models: Models, name: str, scope: Any, receive: Any, send: Any) 
         answer, compressed = body.compress(answer, accepted)
         if compressed:
             headers.append((b"content-encoding", b"gzip"))
+    if len(answer) >= body.WORTH_COMPRESSING or compressed:
+        headers.append((b"vary", b"accept-encoding"))
     if models.draining:
         headers.append((b"connection", b"close"))
     headers.append((b"content-length", b"%d" % len(answer)))

@@ -37,6 +37,11 @@ async def index(request: Request) -> Response:
     return FileResponse(PAGE / "index.html", headers=_CSP | _NO_CACHE)
 
 
+async def icon(request: Request) -> Response:
+    """Answer `GET /favicon.ico`, which browsers ask for wherever they are."""
+    return FileResponse(PAGE / "icon.svg", headers=_NO_CACHE)
+
+
 async def docs(page: str, request: Request) -> Response:
     """Answer `GET /docs` with the page of `serve.http.openapi`."""
     return Response(page, media_type="text/html", headers=_CSP)
@@ -50,6 +55,14 @@ async def picture(models: Models, request: Request) -> Response:
     if data is None:
         raise HttpError(404, f"no picture {picture!r}, known: {', '.join(PICTURES)}")
     return Response(data, media_type="image/png", headers=_NO_SNIFF)
+
+
+def models(models: Models) -> dict[str, Any]:
+    """Return the body of `GET /v1/models`: names, as KServe has them, and the page's summaries."""
+    return {
+        "models": list(models.sessions),
+        "summaries": [summary(models, name) for name in models.sessions],
+    }
 
 
 def summary(models: Models, name: str) -> dict[str, Any]:

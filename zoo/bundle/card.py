@@ -154,11 +154,16 @@ def parse(data: bytes, source: str) -> Card:
             that cannot be one, or a format that this version does not read.
     """
     try:
-        version = msgspec.json.decode(data, type=_Version).format
+        about = msgspec.json.decode(data, type=_Version)
+        version = about.format
         if version == 1:
             return _checked(msgspec.convert(_from_format_1(msgspec.json.decode(data)), Card))
-        if version == FORMAT:
+        if version == FORMAT and about.ready is None:
             return _checked(msgspec.json.decode(data, type=Card))
+        if version == FORMAT:
+            fields = msgspec.json.decode(data)
+            del fields["ready"]
+            return _checked(msgspec.convert(fields, Card))
     except msgspec.DecodeError as error:  # ValidationError is one too
         raise VerificationError(f"{source} is not a valid card: {error}") from None
     raise VerificationError(
@@ -189,6 +194,7 @@ def _checked(card: Card) -> Card:
 
 class _Version(Struct):
     format: int
+    ready: bool | None = None  # what `zoo serve` adds to a card, for KServe's clients
 
 
 def _from_format_1(plain: dict[str, Any]) -> dict[str, Any]:

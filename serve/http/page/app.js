@@ -239,7 +239,7 @@ async function ask(model, question, mine) {
 }
 
 function load() {
-  loading ??= call("v1/models").then((summaries) => {
+  loading ??= call("v1/models").then(({ summaries }) => {
     problem = "";
     models = summaries;
     readers = models.filter(({ input, labels }) => input.shape.length === 4 && labels.length);
