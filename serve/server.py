@@ -21,6 +21,7 @@ from typing import Any
 
 import uvicorn
 
+from serve.http import connection
 from serve.http.app import App
 from serve.models import Models
 from serve.options import Options
@@ -145,7 +146,7 @@ def serve(options: Options, listener: socket.socket, announce: Callable[[], obje
         log_level="warning",
         access_log=False,
         lifespan="on",
-        http="httptools",
+        http=connection.limited(options.timeout),
         loop="auto",
         server_header=False,
         backlog=2048,

@@ -643,6 +643,115 @@ def head_of(path: str, length: int, kind: str) -> bytes:
     ).encode()
 
 
+def raw(server: Server, *parts: bytes, reply: bool = True) -> bytes:
+    """Send bytes as they are over a new connection; return all that comes until it is closed."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
+        came = b""
+        with contextlib.suppress(ConnectionError):
+            for part in parts:
+                client.sendall(part)
+        with contextlib.suppress(ConnectionError):
+            while part := client.recv(65536):
+                came += part
+    return came
+
+
+GET = b"GET /v2 HTTP/1.1\r\nHost: localhost\r\n"
+CHUNKED = (
+    b"POST /v2/models/cnn/infer HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process from /proc")
+@pytest.mark.parametrize(
+    ("parts", "status"),
+    [
+        ((GET + b"A: ", b"a" * 60_000_000), b"431"),
+        ((b"GET /", b"a" * 60_000_000), b"431"),
+        ((GET + b"a", b"a" * 60_000_000), b"431"),
+        ((GET, b"A: a\r\n" * 8_000_000), b"431"),
+        ((GET + b"A: a\r\n" * 101 + b"\r\n",), b"431"),
+        ((GET + b"A: " + b"a" * 40_000 + b"\r\n\r\n",), b"431"),
+        ((CHUNKED + b"0\r\nA: ", b"a" * 60_000_000), b""),
+        ((CHUNKED + b"0\r\n", b"A: a\r\n" * 8_000_000), b""),
+        ((CHUNKED + b"1;a=", b"a" * 60_000_000), b""),
+        ((GET + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n",), b"400"),
+        ((b"\0" * 100,), b"400"),
+    ],
+    ids="value address name count hundred size trailer trailers extension length zeros".split(),
+)  # fmt: skip
+def test_a_head_without_end_is_refused_before_it_fills_the_memory(
+    server: Server, parts: tuple[bytes, ...], status: bytes
+) -> None:
+    before = status_of(server, "VmRSS")
+    answer = raw(server, *parts)
+    if status and answer:  # a reset may overtake the answer, if more bytes were on their way
+        assert answer.startswith(b"HTTP/1.1 " + status)
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+    assert answer or len(parts) > 1
+    assert status_of(server, "VmRSS") - before < 20e6
+    assert server.request("GET", "/v2")[0] == 200
+
+
+def test_heads_within_the_limits_are_served(server: Server) -> None:
+    many = b"".join(b"A%d: a\r\n" % number for number in range(97))
+    for more in (b"A: " + b"a" * 30_000 + b"\r\n", many):
+        answer = raw(server, GET + more + b"Connection: close\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 200 ")
+    body = tensor()
+    head = head_of(INFER, len(body), "application/json")
+    answer = raw(server, (head + body) * 50 + GET + b"Connection: close\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 200 ") == 51
+
+
+def test_connections_that_wait_are_closed(start: Callable[..., Server]) -> None:
+    server = start("cnn", "--timeout", "1", "--keep-alive", "2", "--no-access-log")
+    began = time.monotonic()
+    assert raw(server, b"") == b"", "nothing was asked"
+    assert raw(server, GET).startswith(b"HTTP/1.1 408 "), "half a head"
+    assert raw(server, head_of("/v2", 100, "text/plain")).startswith(b"HTTP/1.1 405 ")
+    assert time.monotonic() - began < 15
+    for drops in (GET, b"x"):  # a byte now and then makes no difference
+        with socket.create_connection(("127.0.0.1", server.port), timeout=1) as client:
+            if drops == b"x":
+                client.sendall(head_of("/v2", 100, "text/plain"))
+            with contextlib.suppress(ConnectionError):
+                for number in range(40):
+                    client.sendall(drops[number % len(drops) :][:1])
+                    time.sleep(0.25)
+                pytest.fail("the connection is still open after 10 s")
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    with contextlib.closing(connection):
+        for _ in range(2):
+            connection.request("GET", "/v2")
+            assert connection.getresponse().read()
+            time.sleep(1.3)  # longer than --timeout, which is not about this
+        assert connection.sock is not None
+        assert connection.sock.recv(1) == b"", "--keep-alive is over"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="lowers the limit on open files")
+def test_more_connections_than_files_are_refused_with_a_warning(
+    zoo_command: list[str],
+) -> None:
+    limit = "import resource, os, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200)); "
+    command = [sys.executable, "-c", limit + "os.execv(sys.argv[1], sys.argv[1:])", *zoo_command]
+    with starter(Server, command) as start:
+        server = start("cnn", "--no-access-log", "--timeout", "3")
+        idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(250)]
+        wait_for(lambda: server.request("GET", "/v2")[0] == 503)
+        status, _, data = server.request("GET", "/v2")
+        assert status == 503
+        assert "connections are open already" in json.loads(data)["error"]
+        wait_for(lambda: server.request("GET", "/v2")[0] == 200)  # the idle ones were closed
+        for client in idle:
+            client.close()
+        code, said = server.stop()
+    assert code == 0
+    assert said.count("connections are open, further ones get 503") == 1
+    assert "Too many open files" not in said
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process from /proc")
 def test_large_pictures_of_many_clients_fit_half_a_gigabyte(
     start: Callable[..., Server], digits: mnist.Split
