@@ -6,6 +6,7 @@ counts each request: `running` when it begins, `done` when it ends.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Iterable
@@ -40,6 +41,7 @@ class Models:
         batchers: each session's queue, between `start` and `close`.
         decoding: the threads that decode pictures, between `start` and `close`.
         bodies: the memory for request bodies of all requests in progress.
+        large: the turn of a large request, one of which is parsed at a time.
         metrics: what `/metrics` shows.
         running: requests in progress, over any protocol.
         draining: set when the server stops: new requests are refused with 503.
@@ -67,6 +69,7 @@ class Models:
         self.batchers: dict[str, Batcher] = {}
         self.decoding: Decoding
         self.bodies = Memory(_BODIES * options.max_body)
+        self.large = asyncio.Semaphore()
         self.metrics = Metrics()
         self.running = 0
         self.draining = False

@@ -308,7 +308,7 @@ def tensor(**changes: Any) -> bytes:
         (tensor().replace(b'"data"', b'"date"'), "data is missing"),
         (tensor()[:-1] + b',"outputs":[{"name":"y"}]}', "outputs: no 'y', known: logits, prob"),
         (
-            tensor()[:-1] + b',"outputs":[' + b'{"name":"logits"},' * 20_000
+            tensor()[:-1] + b',"outputs":[' + b'{"name":"logits"},' * 10_000
             + b'{"name":"logits"}]}',
             "outputs: 'logits' is named twice",
         ),
@@ -750,6 +750,80 @@ def test_more_connections_than_files_are_refused_with_a_warning(
     assert code == 0
     assert said.count("connections are open, further ones get 503") == 1
     assert "Too many open files" not in said
+
+
+def test_large_json_is_read_as_small_json_is(server: Server, digits: mnist.Split) -> None:
+    """Flat, nested as the shape or with fewer depths, with blanks, and with a binary output."""
+    rows = digits.inputs[:400]
+    _, _, data = server.request("POST", INFER, rows.tobytes(), Inference_Header_Content_Length="0")
+    expected = np.frombuffer(data[-400 * 10 * 4 :], "<f4").reshape(400, 10)
+    for values in (rows.ravel(), rows, rows.reshape(400, 784), rows.reshape(1, 400, 784)):
+        body = json.dumps({"inputs": [{"name": "images", "shape": rows.shape, "datatype": "UINT8",
+                                       "data": values.tolist()}], "id": "a"}).encode()  # fmt: skip
+        status, _, data = server.request("POST", INFER, body)
+        assert status == 200
+        answer = json.loads(data)
+        assert answer["id"] == "a"
+        found = np.array(answer["outputs"][1]["data"]).reshape(400, 10)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    features = np.random.default_rng(0).normal(size=(40_000, 10)).astype(np.float32)
+    path = "/v2/models/linear/infer"
+    base = {"name": "features", "shape": features.shape, "datatype": "FP32"}
+    body = json.dumps({"inputs": [base | {"data": features.tolist()}]}).encode()
+    status, _, data = server.request("POST", path, body)
+    assert status == 200
+    raw = server.request("POST", path, features.tobytes(), Inference_Header_Content_Length="0")[2]
+    found = np.array(json.loads(data)["outputs"][0]["data"], np.float32)
+    np.testing.assert_array_equal(found, np.frombuffer(raw[-160_000:], "<f4"))
+
+
+def _nested(inner: bytes) -> bytes:
+    return tensor(data="@").replace(b'"@"', b"[" + inner + b"]")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process from /proc")
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (_nested(b"[0]," * 3_900_000 + b"[0]"), "needs 784 values, given 3900001"),
+        (_nested(b"0," * 7_500_000 + b"0"), "needs 784 values, given 7500001"),
+        (_nested(b"[]," * 5_000_000 + b"[]"), "integers from 0 to 255"),
+        (_nested(b"{}," * 5_000_000 + b"{}"), "integers from 0 to 255"),
+        (_nested(b"0," * 500_000 + b"256"), "integers from 0 to 255"),
+        (_nested(b"0," * 500_000 + b"0.5"), "integers from 0 to 255"),
+        (_nested(b"[0,0],[0]," * 100_000 + b"[0,0]"), "integers from 0 to 255"),
+        (_nested(b"[" * 7_000_000 + b"]" * 7_000_000), "request: "),
+        (_nested(b'"' + b"[" * 1_000_000 + b'"'), "integers from 0 to 255"),
+        (_nested(b"0," * 500_000), "request: "),
+        (tensor(more=[[]] * 2_000_000), "needs 784"),
+        (tensor(parameters={"a": [[]] * 2_000_000}), "parameters: expected at most 65,536 bytes"),
+        (tensor(shape=[1] * 2_000_000), "shape: expected at most 65,536 bytes"),
+        (b'{"inputs":[' + b"{}," * 5_000_000 + b"{}]}", "request: "),
+        (tensor()[:-1] + b',"outputs":[' + b'{"name":"logits"},' * 800_000 + b'{"name":"a"}]}',
+         "outputs: expected at most"),
+        (tensor()[:-1] + b',"parameters":{"a":[' + b"[]," * 4_000_000 + b"[]]}}",
+         "parameters: expected at most"),
+        (b'{"a":' + b'{"a":' * 2_500_000, "request: "),
+    ],
+    ids="ones flat empties objects large fraction ragged deep string comma unknown tensor_"
+    "parameters shape inputs outputs parameters truncated".split(),
+)  # fmt: skip
+def test_large_json_is_read_in_bounded_memory(server: Server, body: bytes, reason: str) -> None:
+    worst = 0.0
+    answers: list[tuple[int, Any, bytes]] = []
+    thread = threading.Thread(target=lambda: answers.append(server.request("POST", INFER, body)))
+    thread.start()
+    while thread.is_alive():
+        began = time.monotonic()
+        assert server.request("GET", "/v2/health/live")[0] == 200
+        worst = max(worst, time.monotonic() - began)
+    status, _, data = answers[0]
+    if reason == "needs 784":  # an unknown field is passed over
+        assert status == 200
+    else:
+        assert (status, reason in json.loads(data)["error"]) == (400, True), data
+    assert worst < 2
+    assert status_of(server, "VmHWM") < 400e6
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process from /proc")

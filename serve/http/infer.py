@@ -5,13 +5,17 @@ Plain ASGI: Starlette's routing and request objects would take longer than a sma
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
-from serve.errors import HttpError, stopping
+from serve.errors import HttpError, overloaded, stopping
 from serve.http import body, tensors
 from serve.http.reply import reply
 from serve.models import Models
+from zoo.bundle.card import Card
 
+#: Answers for more rows than this, and longer ones (bytes), are made and compressed in a thread.
+_MANY_ROWS, _LONG_ANSWER = 1000, 1 << 18
 _JSON = (b"content-type", b"application/json")
 
 
@@ -39,8 +43,15 @@ async def infer(models: Models, name: str, scope: Any, receive: Any, send: Any) 
             data = await body.decompressed(data, encoding.decode("latin-1"), options.max_body)
         batcher = models.batchers[name]
         card = batcher.session.card
-        request = tensors.parse(data, header_length, card)
-        answer, json_length = tensors.answer(request, await batcher.infer(request.inputs), card)
+        if tensors.is_large(data, header_length):
+            request = await _parse(models, data, header_length, card)
+        else:
+            request = tensors.parse(data, header_length, card)
+        outputs = await batcher.infer(request.inputs)
+        if len(request.inputs) > _MANY_ROWS:
+            answer, json_length = await asyncio.to_thread(tensors.answer, request, outputs, card)
+        else:
+            answer, json_length = tensors.answer(request, outputs, card)
         if json_length is None:
             headers = [_JSON]
         else:
@@ -54,7 +65,10 @@ async def infer(models: Models, name: str, scope: Any, receive: Any, send: Any) 
     except body.Disconnected:
         return 499
     if accepted:
-        answer, compressed = body.compress(answer, accepted)
+        if len(answer) > _LONG_ANSWER:
+            answer, compressed = await asyncio.to_thread(body.compress, answer, accepted)
+        else:
+            answer, compressed = body.compress(answer, accepted)
         if compressed:
             headers.append((b"content-encoding", b"gzip"))
     if models.draining:
@@ -62,3 +76,20 @@ async def infer(models: Models, name: str, scope: Any, receive: Any, send: Any) 
     headers.append((b"content-length", b"%d" % len(answer)))
     await reply(send, status, headers, answer)
     return status
+
+
+async def _parse(
+    models: Models, data: bytes, header_length: str | None, card: Card
+) -> tensors.Infer:
+    """Parse a large request in a thread, one after the other.
+
+    Raises:
+        HttpError: 400, what is wrong with it; 503, too many of them wait, or for too long.
+    """
+    timeout = models.options.timeout
+    with models.bodies.hold(len(data)):
+        try:
+            async with asyncio.timeout(timeout), models.large:
+                return await asyncio.to_thread(tensors.parse, data, header_length, card)
+        except TimeoutError:
+            raise overloaded(f"no answer within {timeout:g} s") from None
