@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from serve import access_log, protocol
 from serve.access_log import Access
 from serve.batcher import Batcher
 from serve.decoding import Decoding
-from serve.errors import HttpError
+from serve.errors import HttpError, overloaded
 from serve.memory import Memory
 from serve.metrics import Metrics
 from serve.options import Options
@@ -29,6 +29,8 @@ from zoo.spec import is_name
 
 #: Bodies of the largest size for which there is memory at a time.
 _BODIES = 4
+
+Result = TypeVar("Result")
 
 
 class Models:
@@ -45,6 +47,7 @@ class Models:
         batchers: each session's queue, between `start` and `close`.
         decoding: the threads that decode pictures, between `start` and `close`.
         bodies: the memory for request bodies of all requests in progress.
+        large: the turn of a large request; see `in_turn`.
         metrics: what `/metrics` shows.
         counts: what the protocol's statistics show, by model.
         changing: held while models are loaded or unloaded; see `serve.repository`, too.
@@ -65,6 +68,7 @@ class Models:
         self.batchers: dict[str, Batcher] = {}
         self.decoding: Decoding
         self.bodies = Memory(_BODIES * options.max_body)
+        self.large = asyncio.Semaphore()
         self.metrics = Metrics()
         self.counts = {name: Counts(name) for name in self.bundles}
         self.changing = asyncio.Lock()
@@ -174,6 +178,20 @@ class Models:
         if version != protocol.VERSION:
             raise HttpError(404, f"model {name!r} has no version {version!r}, known: 1")
         return self.sessions[name]
+
+    async def in_turn(self, size: int, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Call what parses a large request, of so many bytes: in a thread, one after the other.
+
+        Raises:
+            HttpError: 503, too many of them wait, or for too long; and what `function` raises.
+        """
+        timeout = self.options.timeout
+        with self.bodies.hold(size):
+            try:
+                async with asyncio.timeout(timeout), self.large:
+                    return await asyncio.to_thread(function, *arguments)
+            except TimeoutError:
+                raise overloaded(f"no answer within {timeout:g} s") from None
 
     def done(self, access: Access, model: str, status: int, began: float) -> None:
         """Count and log a request that was counted in `running` when it began.

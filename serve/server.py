@@ -27,6 +27,7 @@ import uvicorn
 from starlette.middleware.cors import CORSMiddleware
 
 from serve import log
+from serve.http import connection
 from serve.http.app import App
 from serve.models import Models
 from serve.options import Options
@@ -266,7 +267,7 @@ def serve(
         log_level="warning",
         access_log=False,
         lifespan="on",
-        http="httptools",
+        http=connection.limited(options.timeout),
         loop="auto",
         server_header=False,
         backlog=2048,

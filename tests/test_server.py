@@ -308,7 +308,7 @@ def tensor(**changes: Any) -> bytes:
         (tensor().replace(b'"data"', b'"date"'), "data is missing"),
         (tensor()[:-1] + b',"outputs":[{"name":"y"}]}', "outputs: no 'y', known: logits, prob"),
         (
-            tensor()[:-1] + b',"outputs":[' + b'{"name":"logits"},' * 20_000
+            tensor()[:-1] + b',"outputs":[' + b'{"name":"logits"},' * 10_000
             + b'{"name":"logits"}]}',
             "outputs: 'logits' is named twice",
         ),
@@ -643,6 +643,189 @@ def head_of(path: str, length: int, kind: str) -> bytes:
         f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
         f"Content-Length: {length}\r\n\r\n"
     ).encode()
+
+
+def raw(server: Server, *parts: bytes, reply: bool = True) -> bytes:
+    """Send bytes as they are over a new connection; return all that comes until it is closed."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
+        came = b""
+        with contextlib.suppress(ConnectionError):
+            for part in parts:
+                client.sendall(part)
+        with contextlib.suppress(ConnectionError):
+            while part := client.recv(65536):
+                came += part
+    return came
+
+
+GET = b"GET /v2 HTTP/1.1\r\nHost: localhost\r\n"
+CHUNKED = (
+    b"POST /v2/models/cnn/infer HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process from /proc")
+@pytest.mark.parametrize(
+    ("parts", "status"),
+    [
+        ((GET + b"A: ", b"a" * 60_000_000), b"431"),
+        ((b"GET /", b"a" * 60_000_000), b"431"),
+        ((GET + b"a", b"a" * 60_000_000), b"431"),
+        ((GET, b"A: a\r\n" * 8_000_000), b"431"),
+        ((GET + b"A: a\r\n" * 101 + b"\r\n",), b"431"),
+        ((GET + b"A: " + b"a" * 40_000 + b"\r\n\r\n",), b"431"),
+        ((CHUNKED + b"0\r\nA: ", b"a" * 60_000_000), b""),
+        ((CHUNKED + b"0\r\n", b"A: a\r\n" * 8_000_000), b""),
+        ((CHUNKED + b"1;a=", b"a" * 60_000_000), b""),
+        ((GET + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n",), b"400"),
+        ((b"\0" * 100,), b"400"),
+    ],
+    ids="value address name count hundred size trailer trailers extension length zeros".split(),
+)  # fmt: skip
+def test_a_head_without_end_is_refused_before_it_fills_the_memory(
+    server: Server, parts: tuple[bytes, ...], status: bytes
+) -> None:
+    before = status_of(server, "VmRSS")
+    answer = raw(server, *parts)
+    if status and answer:  # a reset may overtake the answer, if more bytes were on their way
+        assert answer.startswith(b"HTTP/1.1 " + status)
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+    assert answer or len(parts) > 1
+    assert status_of(server, "VmRSS") - before < 20e6
+    assert server.request("GET", "/v2")[0] == 200
+
+
+def test_heads_within_the_limits_are_served(server: Server) -> None:
+    many = b"".join(b"A%d: a\r\n" % number for number in range(97))
+    for more in (b"A: " + b"a" * 30_000 + b"\r\n", many):
+        answer = raw(server, GET + more + b"Connection: close\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 200 ")
+    body = tensor()
+    head = head_of(INFER, len(body), "application/json")
+    answer = raw(server, (head + body) * 50 + GET + b"Connection: close\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 200 ") == 51
+
+
+def test_connections_that_wait_are_closed(start: Callable[..., Server]) -> None:
+    server = start("cnn", "--timeout", "1", "--keep-alive", "2", "--no-access-log")
+    began = time.monotonic()
+    assert raw(server, b"") == b"", "nothing was asked"
+    assert raw(server, GET).startswith(b"HTTP/1.1 408 "), "half a head"
+    assert raw(server, head_of("/v2", 100, "text/plain")).startswith(b"HTTP/1.1 405 ")
+    assert time.monotonic() - began < 15
+    for drops in (GET, b"x"):  # a byte now and then makes no difference
+        with socket.create_connection(("127.0.0.1", server.port), timeout=1) as client:
+            if drops == b"x":
+                client.sendall(head_of("/v2", 100, "text/plain"))
+            with contextlib.suppress(ConnectionError):
+                for number in range(40):
+                    client.sendall(drops[number % len(drops) :][:1])
+                    time.sleep(0.25)
+                pytest.fail("the connection is still open after 10 s")
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    with contextlib.closing(connection):
+        for _ in range(2):
+            connection.request("GET", "/v2")
+            assert connection.getresponse().read()
+            time.sleep(1.3)  # longer than --timeout, which is not about this
+        assert connection.sock is not None
+        assert connection.sock.recv(1) == b"", "--keep-alive is over"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="lowers the limit on open files")
+def test_more_connections_than_files_are_refused_with_a_warning(
+    zoo_command: list[str],
+) -> None:
+    limit = "import resource, os, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200)); "
+    command = [sys.executable, "-c", limit + "os.execv(sys.argv[1], sys.argv[1:])", *zoo_command]
+    with starter(Server, command) as start:
+        server = start("cnn", "--no-access-log", "--timeout", "3")
+        idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(250)]
+        wait_for(lambda: server.request("GET", "/v2")[0] == 503)
+        status, _, data = server.request("GET", "/v2")
+        assert status == 503
+        assert "connections are open already" in json.loads(data)["error"]
+        wait_for(lambda: server.request("GET", "/v2")[0] == 200)  # the idle ones were closed
+        for client in idle:
+            client.close()
+        code, said = server.stop()
+    assert code == 0
+    assert said.count("connections are open, further ones get 503") == 1
+    assert "Too many open files" not in said
+
+
+def test_large_json_is_read_as_small_json_is(server: Server, digits: mnist.Split) -> None:
+    """Flat, nested as the shape or with fewer depths, with blanks, and with a binary output."""
+    rows = digits.inputs[:400]
+    _, _, data = server.request("POST", INFER, rows.tobytes(), Inference_Header_Content_Length="0")
+    expected = np.frombuffer(data[-400 * 10 * 4 :], "<f4").reshape(400, 10)
+    for values in (rows.ravel(), rows, rows.reshape(400, 784), rows.reshape(1, 400, 784)):
+        body = json.dumps({"inputs": [{"name": "images", "shape": rows.shape, "datatype": "UINT8",
+                                       "data": values.tolist()}], "id": "a"}).encode()  # fmt: skip
+        status, _, data = server.request("POST", INFER, body)
+        assert status == 200
+        answer = json.loads(data)
+        assert answer["id"] == "a"
+        found = np.array(answer["outputs"][1]["data"]).reshape(400, 10)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    features = np.random.default_rng(0).normal(size=(40_000, 10)).astype(np.float32)
+    path = "/v2/models/linear/infer"
+    base = {"name": "features", "shape": features.shape, "datatype": "FP32"}
+    body = json.dumps({"inputs": [base | {"data": features.tolist()}]}).encode()
+    status, _, data = server.request("POST", path, body)
+    assert status == 200
+    raw = server.request("POST", path, features.tobytes(), Inference_Header_Content_Length="0")[2]
+    found = np.array(json.loads(data)["outputs"][0]["data"], np.float32)
+    np.testing.assert_array_equal(found, np.frombuffer(raw[-160_000:], "<f4"))
+
+
+def _nested(inner: bytes) -> bytes:
+    return tensor(data="@").replace(b'"@"', b"[" + inner + b"]")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process from /proc")
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (_nested(b"[0]," * 3_900_000 + b"[0]"), "needs 784 values, given 3900001"),
+        (_nested(b"0," * 7_500_000 + b"0"), "needs 784 values, given 7500001"),
+        (_nested(b"[]," * 5_000_000 + b"[]"), "integers from 0 to 255"),
+        (_nested(b"{}," * 5_000_000 + b"{}"), "integers from 0 to 255"),
+        (_nested(b"0," * 500_000 + b"256"), "integers from 0 to 255"),
+        (_nested(b"0," * 500_000 + b"0.5"), "integers from 0 to 255"),
+        (_nested(b"[0,0],[0]," * 100_000 + b"[0,0]"), "integers from 0 to 255"),
+        (_nested(b"[" * 7_000_000 + b"]" * 7_000_000), "request: "),
+        (_nested(b'"' + b"[" * 1_000_000 + b'"'), "integers from 0 to 255"),
+        (_nested(b"0," * 500_000), "request: "),
+        (tensor(more=[[]] * 2_000_000), "needs 784"),
+        (tensor(parameters={"a": [[]] * 2_000_000}), "parameters: expected at most 65,536 bytes"),
+        (tensor(shape=[1] * 2_000_000), "shape: expected at most 65,536 bytes"),
+        (b'{"inputs":[' + b"{}," * 5_000_000 + b"{}]}", "request: "),
+        (tensor()[:-1] + b',"outputs":[' + b'{"name":"logits"},' * 800_000 + b'{"name":"a"}]}',
+         "outputs: expected at most"),
+        (tensor()[:-1] + b',"parameters":{"a":[' + b"[]," * 4_000_000 + b"[]]}}",
+         "parameters: expected at most"),
+        (b'{"a":' + b'{"a":' * 2_500_000, "request: "),
+    ],
+    ids="ones flat empties objects large fraction ragged deep string comma unknown tensor_"
+    "parameters shape inputs outputs parameters truncated".split(),
+)  # fmt: skip
+def test_large_json_is_read_in_bounded_memory(server: Server, body: bytes, reason: str) -> None:
+    worst = 0.0
+    answers: list[tuple[int, Any, bytes]] = []
+    thread = threading.Thread(target=lambda: answers.append(server.request("POST", INFER, body)))
+    thread.start()
+    while thread.is_alive():
+        began = time.monotonic()
+        assert server.request("GET", "/v2/health/live")[0] == 200
+        worst = max(worst, time.monotonic() - began)
+    status, _, data = answers[0]
+    if reason == "needs 784":  # an unknown field is passed over
+        assert status == 200
+    else:
+        assert (status, reason in json.loads(data)["error"]) == (400, True), data
+    assert worst < 2
+    assert status_of(server, "VmHWM") < 400e6
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process from /proc")

@@ -5,6 +5,7 @@ Plain ASGI: Starlette's routing and request objects would take longer than a sma
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
@@ -14,6 +15,8 @@ from serve.http.reply import reply
 from serve.models import Models
 
 _log = logging.getLogger("zoo")
+#: Answers for more rows than this, and longer ones (bytes), are made and compressed in a thread.
+_MANY_ROWS, _LONG_ANSWER = 1000, 1 << 18
 _JSON = (b"content-type", b"application/json")
 
 
@@ -41,9 +44,15 @@ async def infer(models: Models, name: str, scope: Any, receive: Any, send: Any) 
             data = await body.decompressed(data, encoding.decode("latin-1"), options.max_body)
         batcher = models.batchers.get(name) or models.batcher(name)
         card = batcher.session.card
-        request = tensors.parse(data, header_length, card)
+        if tensors.is_large(data, header_length):
+            request = await models.in_turn(len(data), tensors.parse, data, header_length, card)
+        else:
+            request = tensors.parse(data, header_length, card)
         outputs = await batcher.infer(request.inputs, request.timeout)
-        answer, json_length = tensors.answer(request, outputs, card)
+        if len(request.inputs) > _MANY_ROWS:
+            answer, json_length = await asyncio.to_thread(tensors.answer, request, outputs, card)
+        else:
+            answer, json_length = tensors.answer(request, outputs, card)
         if json_length is None:
             headers = [_JSON]
         else:
@@ -60,7 +69,10 @@ async def infer(models: Models, name: str, scope: Any, receive: Any, send: Any) 
         _log.exception("infer of %r failed", name)
         status, answer, headers = 500, FAILED, [_JSON]
     if accepted:
-        answer, compressed = body.compress(answer, accepted)
+        if len(answer) > _LONG_ANSWER:
+            answer, compressed = await asyncio.to_thread(body.compress, answer, accepted)
+        else:
+            answer, compressed = body.compress(answer, accepted)
         if compressed:
             headers.append((b"content-encoding", b"gzip"))
     if len(answer) >= body.WORTH_COMPRESSING or compressed:

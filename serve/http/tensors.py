@@ -18,6 +18,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from serve.errors import HttpError
+from serve.http import large
 from serve.protocol import (
     VERSION,
     chosen,
@@ -82,6 +83,12 @@ _flat: dict[str, msgspec.json.Decoder[Any]] = {
 _any = msgspec.json.Decoder(_Request[Any])
 
 
+def is_large(body: bytes, header_length: str | None) -> bool:
+    """Say whether `parse` should run in a thread: the JSON of a request is large."""
+    binary = header_length is not None and header_length.isdigit() and len(header_length) < 7
+    return len(body) > large.LARGE and not (binary and int(header_length or 0) <= large.LARGE)
+
+
 def parse(body: bytes, header_length: str | None, card: Card) -> Infer:
     """Read an infer request.
 
@@ -127,7 +134,12 @@ def parse(body: bytes, header_length: str | None, card: Card) -> Infer:
 
 
 def _decode(body: bytes, spec: TensorSpec) -> tuple[_Request[Any], bool]:
-    """Return the request, and whether its data was decoded as a flat list of numbers."""
+    """Return the request, and whether its data is flat: a list of numbers, or an array."""
+    if len(body) > large.LARGE:
+        try:
+            return msgspec.convert(large.decode(body, spec), _Request[Any]), True
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            raise HttpError(400, f"request: {error}") from None
     try:
         return _flat[spec.dtype].decode(body), True
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
@@ -143,7 +155,9 @@ def _json_data(tensor: _Input[Any], flat: bool, spec: TensorSpec) -> NDArray[Any
         raise HttpError(400, f"{spec.name}: data is missing")
     array: NDArray[Any]
     try:
-        if not flat:
+        if isinstance(tensor.data, np.ndarray):
+            array = tensor.data
+        elif not flat:
             array = nested(tensor.data, spec).reshape(-1)
         elif spec.dtype == "uint8":
             array = np.frombuffer(bytearray(tensor.data), np.uint8)  # faster than bytes(list)

@@ -9,14 +9,17 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 
 from serve import protocol
 from serve.errors import HttpError, stopping
 from serve.http import body, tensors
+from serve.http.large import LARGE
 from serve.http.reply import json
 from serve.models import Models
+from zoo.spec import TensorSpec
 
 
 class _Request(Struct):
@@ -39,11 +42,29 @@ async def predict(models: Models, request: Request) -> Response:
         raise stopping()
     batcher = models.batcher(name)  # the one of now: the model may have been loaded again
     card = batcher.session.card
+    if len(data) > LARGE:
+        array = await models.in_turn(len(data), _inputs, data, card.inputs[0])
+    else:
+        array = _inputs(data, card.inputs[0])
+    outputs = await batcher.infer(array)
+    names = [output.name for output in card.outputs]
+    columns = [output.tolist() for output in outputs]
+    if len(names) == 1:
+        return json({"predictions": columns[0]})
+    predictions = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    return json({"predictions": predictions})
+
+
+def _inputs(data: bytes, spec: TensorSpec) -> NDArray[Any]:
+    """Read the instances.
+
+    Raises:
+        HttpError: 400, what is wrong with them.
+    """
     try:
         instances = _decoder.decode(data).instances
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise HttpError(400, f"request: {error}") from None
-    spec = card.inputs[0]
     rows = [_row(instance, spec.name) for instance in instances]
     shape = ", ".join(map(str, spec.row))
     if not rows:
@@ -52,13 +73,7 @@ async def predict(models: Models, request: Request) -> Response:
     if array.shape != (len(rows), *spec.row):
         given = ", ".join(map(str, array.shape[1:]))
         raise HttpError(400, f"instances: expected each of shape [{shape}], given [{given}]")
-    outputs = await batcher.infer(protocol.finite(array, spec))
-    names = [output.name for output in card.outputs]
-    columns = [output.tolist() for output in outputs]
-    if len(names) == 1:
-        return json({"predictions": columns[0]})
-    predictions = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-    return json({"predictions": predictions})
+    return protocol.finite(array, spec)
 
 
 def _row(instance: Any, name: str) -> Any:
