@@ -39,6 +39,7 @@ class Models:
         metrics: what `/metrics` shows.
         running: requests in progress, over any protocol.
         leaving: set when the server is to stop: it is not ready, and still answers.
+        closing: set when no connection is to be kept after its next answer.
         draining: set when it stops: new requests are refused with 503.
 
     Raises:
@@ -54,7 +55,7 @@ class Models:
         self.batchers: dict[str, Batcher] = {}
         self.metrics = Metrics()
         self.running = 0
-        self.leaving = self.draining = False
+        self.leaving = self.closing = self.draining = False
         self._log = access_log.FORMATS.get(options.log)
 
     def load(self, bundles: dict[str, Bundle]) -> dict[str, Session]:

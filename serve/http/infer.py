@@ -62,7 +62,7 @@ async def infer(models: Models, name: str, scope: Any, receive: Any, send: Any) 
         answer, compressed = body.compress(answer, accepted)
         if compressed:
             headers.append((b"content-encoding", b"gzip"))
-    if models.draining:
+    if models.closing:
         headers.append((b"connection", b"close"))
     headers.append((b"content-length", b"%d" % len(answer)))
     await reply(send, status, headers, answer)
