@@ -18,6 +18,7 @@ from serve.batcher import Batcher
 from serve.errors import HttpError
 from serve.metrics import Metrics
 from serve.options import Options
+from zoo.bundle.card import ONNX
 from zoo.bundle.folder import Bundle
 from zoo.errors import UsageError
 from zoo.runtime.session import Session
@@ -76,8 +77,9 @@ class Models:
             )
             for name, bundle in bundles.items()
         }
-        for session in sessions.values():
+        for name, session in sessions.items():
             session.check()
+            bundles[name].held.pop(ONNX, None)  # the engine has its own copy
         return sessions
 
     def start(self) -> None:
