@@ -56,12 +56,19 @@ def _write(line: str) -> bool:
     return True
 
 
+def keep_standard_files() -> None:
+    """Open what of stdin, stdout and stderr is closed: the next socket would be taken for it."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115  # for the life of the process
+
+
 def setup(form: Format) -> None:
     """Send what `logging`, `warnings` and uncaught exceptions say through `write`."""
-    if sys.stderr is None:  # closed: whatever is opened next would be taken for it
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 2)
-        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115  # for the life of the process
     global _json
     _json = form == "json"
     handler = _Handler()

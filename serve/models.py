@@ -22,6 +22,7 @@ from serve.memory import Memory
 from serve.metrics import Metrics
 from serve.options import Options
 from serve.statistics import Counts
+from zoo.bundle.card import ONNX
 from zoo.bundle.folder import Bundle
 from zoo.errors import UsageError
 from zoo.runtime.session import Session
@@ -53,6 +54,7 @@ class Models:
         changing: held while models are loaded or unloaded; see `serve.repository`, too.
         running: requests in progress, over any protocol.
         leaving: set when the server is to stop: it is not ready, and still answers.
+        closing: set when no connection is to be kept after its next answer.
         draining: set when it stops: new requests are refused with 503.
 
     Raises:
@@ -73,7 +75,7 @@ class Models:
         self.counts = {name: Counts(name) for name in self.bundles}
         self.changing = asyncio.Lock()
         self.running = 0
-        self.leaving = self.draining = False
+        self.leaving = self.closing = self.draining = False
         self._log = access_log.FORMATS.get(options.log)
 
     def load(self, bundles: dict[str, Bundle]) -> dict[str, Session]:
@@ -83,8 +85,9 @@ class Models:
             VerificationError, DeviceError: as the class.
         """
         sessions = {name: self._open(bundle) for name, bundle in bundles.items()}
-        for session in sessions.values():
+        for name, session in sessions.items():
             session.check()
+            bundles[name].held.pop(ONNX, None)  # the engine has its own copy
         return sessions
 
     def _open(self, bundle: Bundle) -> Session:

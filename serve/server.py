@@ -37,6 +37,8 @@ from zoo.errors import ZooError, first_line, needs_extra
 #: Seconds in which requests over open connections still get their 503.
 _DRAIN = 0.5
 _M_MMAP_THRESHOLD = -3  # of mallopt(3)
+#: Tells a worker that its successor accepts connections.
+REPLACED = getattr(signal, "SIGUSR1", signal.SIGTERM)
 #: What a page of an allowed origin may send.
 _CORS_HEADERS = [
     "Authorization", "Content-Encoding", "Content-Type", "Inference-Header-Content-Length",
@@ -67,7 +69,7 @@ class _Server(uvicorn.Server):
         self._models = models
         self._announce, self._beat = announce, beat
         self._grpc: Any = None
-        self._hung_up = False
+        self._hung_up = self._replaced = False
         self._reloading: asyncio.Task[None] | None = None
 
     @contextmanager
@@ -78,6 +80,8 @@ class _Server(uvicorn.Server):
         handlers[signal.SIGINT] = signal.SIG_IGN if self._beat else self.handle_exit
         if hasattr(signal, "SIGHUP"):
             handlers[signal.SIGHUP] = signal.SIG_IGN if self._beat else self._hang_up
+        if self._beat is not None:
+            handlers[REPLACED] = self._replace
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             yield
@@ -105,19 +109,6 @@ class _Server(uvicorn.Server):
             self._reloading = asyncio.create_task(self._reload())
         return await super().on_tick(counter)
 
-    async def main_loop(self) -> None:
-        """Serve until a signal, and then for the seconds of `drain`, no longer ready."""
-        await super().main_loop()
-        self._models.leaving = True
-        if self._grpc is not None:
-            await self._grpc.drain()
-        end = time.monotonic() + self._models.options.drain
-        counter = 0
-        while time.monotonic() < end:
-            await asyncio.sleep(0.1)
-            counter += 1
-            await self.on_tick(counter)
-
     async def _reload(self) -> None:
         try:
             await self._models.reload()
@@ -129,6 +120,9 @@ class _Server(uvicorn.Server):
     def _hang_up(self, number: int, frame: FrameType | None) -> None:
         self._hung_up = True
 
+    def _replace(self, number: int, frame: FrameType | None) -> None:
+        self._replaced = self.should_exit = True
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit and sig == signal.SIGINT:
             os._exit(130)  # asked for twice: nothing is waited for
@@ -136,7 +130,14 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._models.draining = True
+        """Drain, stop listening, answer what is in progress, and end.
+
+        One that is replaced refuses nothing: its successor has the socket already.
+        """
+        if not self._replaced:
+            await self._drain()
+        self._models.closing = True
+        self._models.draining = not self._replaced
         for server in self.servers:
             server.close()
         end = time.monotonic() + self._models.options.timeout
@@ -146,6 +147,18 @@ class _Server(uvicorn.Server):
         if self._grpc is not None:
             await self._grpc.stop()
         await super().shutdown(sockets)
+
+    async def _drain(self) -> None:
+        """For the seconds of `drain`, answer everything but whether the server is ready."""
+        self._models.leaving = True
+        if self._grpc is not None:
+            await self._grpc.drain()
+        end = time.monotonic() + self._models.options.drain
+        counter = 0
+        while time.monotonic() < end:
+            await asyncio.sleep(0.1)
+            counter += 1
+            await self.on_tick(counter)
 
 
 def bind_path(path: str) -> socket.socket:

@@ -47,6 +47,7 @@ def start(options: Options, where: Where, show: Callable[[str], object]) -> None
     Raises:
         ZooError: something cannot be as it was asked for.
     """
+    log.keep_standard_files()
     try:
         _start(options, where, show)
     except ZooError as error:

@@ -118,6 +118,8 @@ class _Workers:
         for worker in [one for one in self._leaving if not one.process.is_alive()]:
             self._bury(worker)
             self._leaving.remove(worker)
+            if not self._leaving and not self._outdated:
+                _log.warning("reloaded %s", ", ".join(self._held))
         if self.hung_up and not self._outdated:
             self.hung_up = False
             self._read_again()
@@ -173,11 +175,9 @@ class _Workers:
         elif self._successor.ready:
             old, self._workers[number] = self._workers[number], self._successor
             self._successor = None
-            old.process.terminate()
+            os.kill(old.process.pid, server.REPLACED)
             self._leaving.append(old)
             self._outdated.pop(0)
-            if not self._outdated:
-                _log.warning("reloaded %s", ", ".join(self._held))
 
     def _bury(self, worker: _Worker) -> None:
         mark_process_dead(worker.process.pid)  # type: ignore[no-untyped-call]

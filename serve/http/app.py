@@ -89,7 +89,7 @@ class App:
                     nonlocal status
                     if message["type"] == "http.response.start":
                         status = message["status"]
-                        if models.draining:
+                        if models.closing:
                             message["headers"].append((b"connection", b"close"))
                     await send(message)
 

@@ -77,7 +77,7 @@ async def infer(models: Models, name: str, scope: Any, receive: Any, send: Any) 
             headers.append((b"content-encoding", b"gzip"))
     if len(answer) >= body.WORTH_COMPRESSING or compressed:
         headers.append((b"vary", b"accept-encoding"))
-    if models.draining:
+    if models.closing:
         headers.append((b"connection", b"close"))
     headers.append((b"content-length", b"%d" % len(answer)))
     await reply(send, status, headers, answer)
