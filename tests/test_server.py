@@ -897,6 +897,32 @@ def test_pictures_are_decoded_only_while_somebody_waits(
     assert server.stop()[0] == 0
 
 
+def test_the_server_is_well_and_ends_whatever_is_sent(start: Callable[..., Server]) -> None:
+    """Forms of a thousand pictures, half of one, half a head, and a client that reads nothing."""
+    server = start("cnn", "--timeout", "2", "--no-access-log")
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 2, (1000, 1000), np.uint8) * 255
+    Image.fromarray(noise).convert("1").save(file, "PNG")
+    form = form_of(file.getvalue(), 100)
+    head = head_of("/v1/predict/cnn", len(form), "multipart/form-data; boundary=x")
+    rows = np.zeros(15_000_000, np.uint8).tobytes()[: 784 * 15_000]
+    infer = head_of(INFER, len(rows), "application/octet-stream")[:-2]
+    unread = infer + b"Inference-Header-Content-Length: 0\r\n\r\n" + rows
+    with contextlib.ExitStack() as stack:
+        for request in (*[head + form] * 4, head + form[:9999], GET, unread, unread):
+            client = socket.create_connection(("127.0.0.1", server.port))
+            stack.enter_context(client)
+            client.sendall(request)
+        for path in ("/v2/health/live", "/v2/health/ready", "/metrics") * 5:
+            began = time.monotonic()
+            assert server.request("GET", path)[0] == 200
+            assert time.monotonic() - began < 2
+        began = time.monotonic()
+        code, _ = server.stop()
+        assert code == 0
+        assert time.monotonic() - began < 15
+
+
 def test_the_limits_on_pictures_can_be_set(start: Callable[..., Server]) -> None:
     server = start("cnn", "--max-pixels", 90_000, "--decode-memory", 300_000, "--no-access-log")
     for mode, size, status, reason in (
