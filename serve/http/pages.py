@@ -10,6 +10,7 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from serve.errors import HttpError
+from serve.http.reply import json
 from serve.models import Models
 
 PAGE = Path(__file__).parent / "page"
@@ -29,8 +30,10 @@ class PageFiles(StaticFiles):
 
 
 async def index(request: Request) -> Response:
-    """Answer `GET /`."""
-    return FileResponse(PAGE / "index.html", headers=_CSP | _NO_CACHE)
+    """Answer `GET /`: the page; to KServe's V1 clients, which take no HTML by name, "alive"."""
+    if "text/html" not in request.headers.get("accept", "text/html"):
+        return json({"status": "alive"})
+    return FileResponse(PAGE / "index.html", headers=_CSP | _NO_CACHE | {"vary": "accept"})
 
 
 async def icon(request: Request) -> Response:
