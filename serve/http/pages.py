@@ -12,6 +12,7 @@ from starlette.staticfiles import StaticFiles
 from serve.errors import HttpError
 from serve.http.reply import json
 from serve.models import Models
+from zoo.spec import TableSpec
 
 PAGE = Path(__file__).parent / "page"
 PICTURES = ("curves.png", "confusion.png")
@@ -66,7 +67,12 @@ def models(models: Models) -> dict[str, Any]:
 def summary(models: Models, name: str) -> dict[str, Any]:
     """Return what `GET /v1/models` shows of a model."""
     card = models.sessions[name].card
+    table: dict[str, Any] = {}
+    if isinstance(card.spec, TableSpec):  # the means of the training data, as values to begin with
+        values = [float(f"{value:.4g}") for value in card.spec.mean]
+        table = {"columns": card.spec.columns, "example": values}
     return {
+        **table,
         "name": name,
         "title": card.title,
         "lesson": card.lesson,
