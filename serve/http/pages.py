@@ -10,8 +10,10 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from serve.errors import HttpError
+from serve.http.reply import json
 from serve.models import Models
 from zoo.bundle.folder import PICTURES
+from zoo.spec import TableSpec
 
 PAGE = Path(__file__).parent / "page"
 _NO_SNIFF = {"x-content-type-options": "nosniff"}
@@ -33,8 +35,10 @@ class PageFiles(StaticFiles):
 
 
 async def index(request: Request) -> Response:
-    """Answer `GET /`."""
-    return FileResponse(PAGE / "index.html", headers=_CSP | _NO_CACHE)
+    """Answer `GET /`: the page; to KServe's V1 clients, which take no HTML by name, "alive"."""
+    if "text/html" not in request.headers.get("accept", "text/html"):
+        return json({"status": "alive"})
+    return FileResponse(PAGE / "index.html", headers=_CSP | _NO_CACHE | {"vary": "accept"})
 
 
 async def icon(request: Request) -> Response:
@@ -68,7 +72,12 @@ def models(models: Models) -> dict[str, Any]:
 def summary(models: Models, name: str) -> dict[str, Any]:
     """Return what `GET /v1/models` shows of a model."""
     card = models.sessions[name].card
+    table: dict[str, Any] = {}
+    if isinstance(card.spec, TableSpec):  # the means of the training data, as values to begin with
+        values = [float(f"{value:.4g}") for value in card.spec.mean]
+        table = {"columns": card.spec.columns, "example": values}
     return {
+        **table,
         "name": name,
         "title": card.title,
         "lesson": card.lesson,
