@@ -219,3 +219,22 @@ def test_the_bars_are_seen_in_forced_colors(page: webdriver.Chrome) -> None:
         assert bar.value_of_css_property("forced-color-adjust") == "none"
     finally:
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_progress_is_shown_while_a_picture_is_read(
+    page: webdriver.Chrome, tmp_path: Path, digits: mnist.Split
+) -> None:
+    Image.fromarray(digits.inputs[0, :, :, 0]).save(tmp_path / "seven.png")
+    page.execute_script(  # the answers wait until the test lets them go
+        "const real = window.fetch; const gate = new Promise((go) => { window.letGo = go; });"
+        "window.fetch = async (...words) => { await gate; return real(...words); };"
+    )
+    page.find_element(By.ID, "file").send_keys(str(tmp_path / "seven.png"))
+    summary = page.find_element(By.ID, "summary")
+    until(page, lambda: summary.text == "Reading seven.png …")
+    button = page.find_element(By.CSS_SELECTOR, "#files button")
+    assert button.get_attribute("aria-busy") == "true"
+    page.execute_script("window.letGo()")
+    until(page, lambda: button.find_element(By.TAG_NAME, "b").text == "7")
+    assert button.get_attribute("aria-busy") is None
+    until(page, lambda: summary.text.startswith("7, predicted by 6 of 6 models"))
