@@ -6,6 +6,7 @@ import gzip
 import itertools
 import json
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import msgspec
 import numpy as np
 import pytest
 import tritonclient.http as triton
+from conftest import wait_for
 from test_server import INFER, Server, json_body, starter
 from tritonclient.utils import InferenceServerException
 
@@ -176,6 +178,26 @@ def test_models_are_unloaded_and_loaded_again(
     assert server.stop() == (0, "")
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="the system has no SIGHUP")
+def test_what_is_unloaded_stays_so_when_all_are_read_anew(
+    start: Callable[..., Server], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(Bundle.open("linear").path, tmp_path / "mine"))
+    server = start(f"mine={folder}", "linear", "--model-control", "explicit", "--no-access-log")
+    assert ask(server, "POST", "/v2/repository/models/linear/unload", {})[0] == 200
+    card = json.loads((folder / "card.json").read_text("utf-8"))
+    (folder / "card.json").write_text(json.dumps(card | {"title": "Changed"}), "utf-8")
+    server.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: ask(server, "GET", "/v1/models/mine")[1]["title"] == "Changed")
+    states = ask(server, "POST", "/v2/repository/index", {})[1]
+    assert {row["name"]: row["state"] for row in states} == {
+        "mine": "READY",
+        "linear": "UNAVAILABLE",
+    }
+    assert ask(server, "POST", "/v2/repository/models/linear/load", {})[0] == 200
+    assert ask(server, "GET", "/v2/models/linear/ready")[0] == 200
+
+
 def test_what_runs_while_a_model_is_loaded_again_is_answered(
     start: Callable[..., Server], digits: mnist.Split
 ) -> None:
@@ -335,6 +357,14 @@ def test_v1_predictions_are_those_of_v2(server: Server, digits: mnist.Split) -> 
         rows = answer["predictions"]
         np.testing.assert_allclose([row["logits"] for row in rows], logits, atol=1e-4)
         np.testing.assert_allclose([row["probabilities"] for row in rows], probabilities, atol=1e-4)
+    many = {"instances": digits.inputs[:300].tolist()}  # large: read in a thread
+    status, answer = ask(server, "POST", "/v1/models/cnn:predict", many)
+    wanted = Session("cnn", device="cpu").run(digits.inputs[:300])[0]
+    given = [row["logits"] for row in answer["predictions"]]
+    np.testing.assert_allclose(given, wanted, atol=1e-4)
+    many["instances"][-1] = [1]
+    status, answer = ask(server, "POST", "/v1/models/cnn:predict", many)
+    assert (status, "expected integers from 0 to 255" in answer["error"]) == (400, True), answer
     rows = np.arange(20.0).reshape(2, 10)
     status, answer = ask(server, "POST", "/v1/models/linear:predict", {"instances": rows.tolist()})
     (want,) = Session("linear", device="cpu").run(rows.astype(np.float32))

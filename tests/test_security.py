@@ -235,6 +235,10 @@ def test_tls_and_keys_over_http_and_grpc(
             with pytest.raises(grpc.RpcError) as refused:
                 live(b"", metadata=metadata, timeout=30)
             assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+            stream = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
+            with pytest.raises(grpc.RpcError) as refused:
+                list(stream(iter(()), metadata=metadata, timeout=30))
+            assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
         request = health_pb2.HealthCheckRequest()
         assert health_pb2_grpc.HealthStub(channel).Check(request, timeout=30).status == 1
     with socket.create_connection(("127.0.0.1", served.port), timeout=30) as plain:
