@@ -742,7 +742,7 @@ def check(
     ] = 60,
     json: Json = False,
 ) -> None:
-    """Check a filled-in exercise: forward and gradients."""
+    """Check a filled-in exercise: results and gradients."""
     from zoo import exercises
 
     report = exercises.check(file, seconds=timeout)

@@ -72,16 +72,16 @@ def main() -> None:
     args = parser.parse_args()
     folder = args.folder.resolve()
     with ThreadPoolExecutor(args.jobs) as pool:
-        changes: dict[str, Any] = {}
-        steps = {}
-        for name, own in STEPS.items():
-            changes = changes | own
-            steps[name] = [pool.submit(train, "cnn", changes, seed, folder) for seed in args.seeds]
         others = {
             model: [pool.submit(train, model, {}, args.seeds[0], folder)]
             for model in MODELS
             if model != "cnn"
         }
+        changes: dict[str, Any] = {}
+        steps = {}
+        for name, own in STEPS.items():
+            changes = changes | own
+            steps[name] = [pool.submit(train, "cnn", changes, seed, folder) for seed in args.seeds]
         walk = [
             {"step": name, "changes": STEPS[name], **spread([run.result() for run in runs])}
             for name, runs in steps.items()
