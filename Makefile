@@ -23,7 +23,7 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -q -n auto --dist loadfile
 
-test-all: $(READY)
+test-all: $(READY) .clients/.ready
 	$(BIN)/python -m pytest -q -m ""
 
 check: $(READY)
@@ -65,6 +65,16 @@ $(READY): requirements/dev.txt requirements/uv.txt pyproject.toml
 	VIRTUAL_ENV=$(VENV) .uv/bin/uv pip install -q --no-deps --no-build-isolation -e .
 	touch $(READY)
 
+# Clients whose requirements differ from ours: KServe's, and NVIDIA's perf_analyzer, which the wheels
+# of tritonclient up to 2.46 carry (it needs Debian's libb64-0d as well).
+.clients/.ready: $(READY) requirements/kserve.txt requirements/perf.txt
+	.uv/bin/uv venv -q --allow-existing --python $(PYTHON) .clients/kserve
+	VIRTUAL_ENV=.clients/kserve .uv/bin/uv pip install -q --require-hashes -r requirements/kserve.txt
+	.uv/bin/uv pip install -q --require-hashes --no-deps --target .clients/perf \
+	  -r requirements/perf.txt
+	chmod +x .clients/perf/bin/perf_analyzer
+	touch .clients/.ready
+
 # Compile the Chinese texts of the command, after a change of messages.po.
 catalog: $(READY)
 	$(BIN)/pybabel compile -d zoo/locale -D messages
@@ -79,4 +89,4 @@ pins:
 	  --no-emit-index-url --upgrade - -o requirements/uv.txt
 
 clean:
-	rm -rf .venv .uv runs demo-report dist site
+	rm -rf .venv .uv .clients runs demo-report dist site

@@ -76,9 +76,9 @@ def _option(help: str, *names: str, section: str | None = None, **settings: Any)
     return typer.Option(*names, help=help, rich_help_panel=section, **settings)
 
 
-_data, _recipe, _run, _input, _output, _compute, _address, _limits, _logging = (
+_data, _recipe, _run, _input, _output, _compute, _address, _limits, _access, _logging = (
     partial(_option, section=section)
-    for section in "Data Recipe Run Input Output Compute Address Limits Logging".split()
+    for section in "Data Recipe Run Input Output Compute Address Limits Access Logging".split()
 )
 
 
@@ -540,6 +540,10 @@ def serve(
         int | None,
         _address("gRPC port; 0 takes a free one.  [default: no gRPC]", min=0, max=65535),
     ] = None,
+    uds: Annotated[str, _address("Unix socket to listen on instead of a port.")] = "",
+    root_path: Annotated[
+        str, _address("Prefix that a proxy takes off addresses, as in /zoo.")
+    ] = "",
     workers: Annotated[int, _compute("Number of worker processes.", min=1)] = 1,
     threads: Annotated[int, _compute("CPU threads per model run; 0: all cores.", min=0)] = 1,
     device: RuntimeDevice = "auto",
@@ -553,34 +557,55 @@ def serve(
     max_body: Annotated[
         int, _limits("Maximum size of a request body in bytes; larger ones get 413.", min=1)
     ] = 16_000_000,
+    max_pixels: Annotated[
+        int, _limits("Maximum number of pixels of a picture; larger ones get 413.", min=1)
+    ] = 64_000_000,
+    decode_memory: Annotated[
+        int, _limits("Memory for decoding pictures, of all requests together, in bytes.", min=1)
+    ] = 256_000_000,
+    keep_alive: Annotated[
+        float, _limits("Seconds that a connection may be idle; above a proxy's.", min=0.01)
+    ] = 75.0,
+    drain: Annotated[
+        float, _limits("Seconds after SIGTERM, not ready, in which requests are taken.", min=0)
+    ] = 0.0,
+    allowed_hosts: Annotated[
+        list[str] | None,
+        _access("Name a Host header may have; repeatable.  [default: loopback's on loopback]"),
+    ] = None,
+    cors_origin: Annotated[
+        list[str] | None, _access("Origin whose pages may send requests; repeatable.")
+    ] = None,
+    api_key_file: Annotated[
+        Path | None, _access("File with the API keys, one a line.  [default: ZOO_API_KEY]")
+    ] = None,
+    ssl_certfile: Annotated[str, _access("Certificate chain (PEM), for TLS.")] = "",
+    ssl_keyfile: Annotated[str, _access("Private key of the certificate (PEM).")] = "",
+    model_control: Annotated[
+        Literal["none", "explicit"],
+        _limits("Let clients load and unload the served models (explicit), or not (none)."),
+    ] = "none",
     access_log: Annotated[bool, _logging("Write a line to stderr for each request.")] = True,
-    log_format: Annotated[Literal["text", "json"], _logging("Format of the access log.")] = "text",
+    log_format: Annotated[
+        Literal["text", "json"], _logging("Format of the lines on stderr.")
+    ] = "text",
 ) -> None:
     """Serve models over HTTP and gRPC, with a page to try them."""
-    from serve import server
-    from serve import workers as several
-    from serve.models import bundles
     from serve.options import Options
+    from serve.start import Where, start
     from zoo.bundle.folder import shipped
 
-    if grpc_port and grpc_port == port:
-        raise UsageError(f"--port and --grpc-port are both {port}: expected two ports")
     options = Options(
         models=tuple(models or shipped()), device=device, graphs=cuda_graphs, fp16=fp16,
         threads=threads, max_batch=max_batch, max_queue=max_queue, timeout=timeout,
-        max_body=max_body, log=log_format if access_log else "off",
-        grpc="" if grpc_port is None else server.grpc_address(host, grpc_port),
+        max_body=max_body, max_pixels=max_pixels, decode_memory=decode_memory,
+        keep_alive=keep_alive, log=log_format if access_log else "off", log_format=log_format,
+        drain=drain, hosts=tuple(allowed_hosts or ()), origins=tuple(cors_origin or ()),
+        certfile=ssl_certfile, keyfile=ssl_keyfile, root_path=root_path,
+        model_control=model_control,
     )  # fmt: skip
-    bundles(options.models)  # an unknown one is an error before the address is taken
-    listener = server.bind(host, port)
-    shown = f"[{host}]" if ":" in host else host
-    addresses = [f"http://{shown}:{listener.getsockname()[1]}/"]
-    addresses += [f"grpc://{options.grpc}"] if options.grpc else []
-    announce = partial(print, *addresses, sep="\n", flush=True)
-    if workers == 1:
-        server.serve(options, listener, announce)
-    else:
-        several.serve(options, listener, workers, announce)
+    where = Where(host, port, grpc_port, uds, workers, api_key_file)
+    start(options, where, partial(print, flush=True))
 
 
 @command()

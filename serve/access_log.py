@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import NamedTuple
+from urllib.parse import quote
 
 import msgspec
+
+from serve import log
+
+#: Characters of a client's text that a line shows.
+_LONGEST = 1000
 
 
 class Access(NamedTuple):
     """A request: the client's address, the method, and the path as sent.
 
-    The path is still percent-encoded, so that it stays on one line.
+    The path is still percent-encoded, so that it stays on one line. The address may be what a
+    header says.
     """
 
     client: str
@@ -22,9 +28,9 @@ class Access(NamedTuple):
 
 def text(access: Access, status: int, seconds: float) -> None:
     """Write a line for people."""
-    sys.stderr.write(
-        f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {access.client} {access.method} "
-        f"{access.path} {status} {1000 * seconds:.2f} ms\n"
+    log.write(
+        f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {_plain(access.client)} {_plain(access.method)} "
+        f"{_plain(access.path)} {status} {1000 * seconds:.2f} ms"
     )
 
 
@@ -32,11 +38,20 @@ def json(access: Access, status: int, seconds: float) -> None:
     """Write a line for programs."""
     line = {
         "time": time.time(),
-        **access._asdict(),
+        "client": _plain(access.client),
+        "method": _plain(access.method),
+        "path": _plain(access.path),
         "status": status,
         "ms": round(1000 * seconds, 3),
     }
-    sys.stderr.write(msgspec.json.encode(line).decode() + "\n")
+    log.write(msgspec.json.encode(line).decode())
+
+
+def _plain(text: str) -> str:
+    """Return a client's text as one word without control characters, which forge other lines."""
+    if not (text.isascii() and text.isprintable()) or " " in text:
+        text = quote(text, safe="/:[]%?&=")
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
 
 
 #: By the name that `Options.log` has.

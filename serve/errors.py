@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+#: The body of a 500; the reason may tell more of the server than clients need.
+FAILED = b'{"error":"the server failed; its log says more"}'
+
 
 class HttpError(Exception):
     """An error for the client; `headers` go into the answer."""
@@ -17,6 +20,13 @@ class HttpError(Exception):
     def body(self) -> bytes:
         """The body: `{"error": "..."}`."""
         return msgspec.json.encode({"error": str(self)})
+
+
+class Unsupported(HttpError):
+    """A part of the protocol that this server does not have: 400; over gRPC, UNIMPLEMENTED."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(400, message)
 
 
 def overloaded(message: str) -> HttpError:

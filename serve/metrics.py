@@ -16,6 +16,8 @@ from prometheus_client import (
 )
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+#: The environment variable with the folder in which several processes share their metrics.
+MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 _LATENCY = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 _BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
@@ -65,11 +67,16 @@ class Metrics:
         if (latency := self._latencies.get(model)) is not None:
             latency.observe(seconds)
 
-    def text(self) -> bytes:
-        """Return the metrics in Prometheus' text format."""
+    def refresh(self) -> None:
+        """Set the gauges; with several workers each does so on its own, whichever is scraped."""
         for name, depth in self._depths.items():
             self._depth.labels(name).set(depth())
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+
+    def text(self) -> bytes:
+        """Return the metrics in Prometheus' text format."""
+        self.refresh()
+        # without the folder, which a cleaner of /tmp may take away: this process's own
+        if not os.path.isdir(os.environ.get(MULTIPROCESS, "")):
             return generate_latest(self._registry)
         registry = CollectorRegistry()
         # prometheus_client leaves this one untyped

@@ -16,10 +16,14 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 import tritonclient.http as over_http
-from google.protobuf import descriptor_pb2
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase,
+)
+from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
+from tritonclient.utils import InferenceServerException
 
 from serve.grpc import service as ours
 from zoo.datasets import mnist
@@ -49,7 +53,17 @@ def the_definitions_are_the_public_ones() -> None:
     for name in ("InferParameter", "InferTensorContents"):
         mine = ours._pool.FindMessageTypeByName(f"inference.{name}")
         assert fields(mine) == fields(service_pb2.DESCRIPTOR.message_types_by_name[name])
-    assert seen == 12
+    assert seen == 2 * len(public.methods)
+    others = model_config_pb2.DESCRIPTOR
+    for name in ("ModelConfig", "ModelInput", "ModelOutput", "ModelInstanceGroup",
+                 "ModelDynamicBatching"):  # fmt: skip
+        mine = fields(ours._pool.FindMessageTypeByName(f"inference.{name}"))
+        theirs = fields(others.message_types_by_name[name])
+        # of a large message, a part; protobuf passes over the rest
+        assert mine == {field: theirs[field] for field in mine}, name
+    for name in ("StatisticDuration", "InferStatistics"):
+        mine = fields(ours._pool.FindMessageTypeByName(f"inference.{name}"))
+        assert mine == fields(service_pb2.DESCRIPTOR.message_types_by_name[name])
 
 
 def infer(client: Any, kind: Any, images: np.ndarray, **more: Any) -> Any:
@@ -172,6 +186,7 @@ def plain_stubs_work(address: str) -> None:
             (typed(images, contents=None, raw_input_contents=[b"x" * 99]), bad,
              "needs 2352 bytes, given 99"),
             (typed(images, outputs=[{"name": "y"}]), bad, "outputs: no 'y', known: logits"),
+            (typed(images, outputs=[{"name": "logits"}] * 20_000), bad, "'logits' is named twice"),
         ):  # fmt: skip
             refused(stub.ModelInfer, request, code, why)
         features["contents"] = {"fp32_contents": [float("nan")] * 20}
@@ -181,13 +196,120 @@ def plain_stubs_work(address: str) -> None:
                 "unknown model")  # fmt: skip
         large = typed(images, contents=None, raw_input_contents=[bytes(16_000_001)])
         refused(stub.ModelInfer, large, Code.RESOURCE_EXHAUSTED, "larger than max")
-        for method in (stub.ModelConfig, stub.RepositoryIndex):
-            request = {stub.ModelConfig: service_pb2.ModelConfigRequest()}.get(
-                method, service_pb2.RepositoryIndexRequest()
-            )
-            refused(method, request, Code.UNIMPLEMENTED, "Method not found")
+        for method, request in (
+            (stub.ModelConfig, service_pb2.ModelConfigRequest(name="nope")),
+            (stub.ModelStatistics, service_pb2.ModelStatisticsRequest(name="nope")),
+            (stub.TraceSetting, service_pb2.TraceSettingRequest(model_name="nope")),
+        ):
+            refused(method, request, Code.NOT_FOUND, "unknown model 'nope', known: ")
         damaged = channel.unary_unary(f"/{ours.SERVICE}/ModelInfer")
         refused(damaged, b"\xff\xff", bad, "expected the message of inference.GRPCInferenceService")
+
+
+def extensions_work(address: str) -> None:
+    """The extensions, by tritonclient: from statistics to shared memory, which is refused."""
+    client = triton.InferenceServerClient(address)
+    (before,) = client.get_inference_statistics("cnn").model_stats
+    images = mnist.load_test().inputs[:3]
+    wanted = [triton.InferRequestedOutput("probabilities", class_count=2),
+              triton.InferRequestedOutput("logits")]  # fmt: skip
+    answer = infer(client, triton, images, outputs=wanted)
+    texts, logits = answer.as_numpy("probabilities"), answer.as_numpy("logits")
+    assert texts.shape == (3, 2)
+    for row, numbers in zip(texts, np.argsort(-logits, axis=1), strict=True):
+        assert [int(bytes(text).split(b":")[1]) for text in row] == numbers[:2].tolist()
+    (after,) = client.get_inference_statistics("cnn").model_stats
+    assert after.inference_count == before.inference_count + 3
+    success = after.inference_stats.success
+    assert success.count == before.inference_stats.success.count + 1
+    assert success.ns > before.inference_stats.success.ns
+    names = {row.name for row in client.get_inference_statistics().model_stats}
+    assert names == {"cnn", "linear"}
+    config = client.get_model_config("cnn").config
+    assert (config.name, config.max_batch_size, config.backend) == ("cnn", 64, "onnxruntime")
+    assert [(t.name, t.data_type, list(t.dims)) for t in config.input] == [
+        ("images", model_config_pb2.TYPE_UINT8, [28, 28, 1])
+    ]
+    assert config.WhichOneof("scheduling_choice") == "dynamic_batching"
+    index = client.get_model_repository_index().models
+    assert [(row.name, row.version, row.state) for row in index] == [
+        ("cnn", "1", "READY"), ("linear", "1", "READY"),
+    ]  # fmt: skip
+    assert list(client.get_trace_settings("cnn").settings["trace_level"].value) == ["OFF"]
+    client.update_trace_settings(settings={"trace_level": ["OFF"], "trace_rate": None})
+    assert client.update_log_settings({"log_info": True}).settings["log_info"].bool_param
+    assert not client.get_system_shared_memory_status().regions
+    client.unregister_system_shared_memory()
+    output = triton.InferRequestedOutput("logits")
+    output.set_shared_memory("region", 120)
+    tensor = triton.InferInput("images", [3, 28, 28, 1], "UINT8")
+    tensor.set_shared_memory("region", 3 * 784)
+    memory = "shared memory is not supported"
+    for call, code, why in (
+        (lambda: client.load_model("cnn"), Code.UNIMPLEMENTED, "--model-control explicit"),
+        (lambda: client.unload_model("cnn"), Code.UNIMPLEMENTED, "--model-control explicit"),
+        (lambda: client.update_trace_settings(settings={"trace_level": ["TIMESTAMPS"]}),
+         Code.UNIMPLEMENTED, "trace: cannot be changed"),
+        (lambda: client.update_log_settings({"log_verbose_level": 3}), Code.UNIMPLEMENTED,
+         "logging: cannot be changed"),
+        (lambda: client.register_system_shared_memory("r", "/k", 9), Code.UNIMPLEMENTED, memory),
+        (lambda: client.register_cuda_shared_memory("r", b"aGk=", 0, 9), Code.UNIMPLEMENTED,
+         memory),
+        (lambda: infer(client, triton, images, outputs=[output]), Code.UNIMPLEMENTED,
+         f"logits: {memory}"),
+        (lambda: client.infer("cnn", [tensor]), Code.UNIMPLEMENTED, f"images: {memory}"),
+        (lambda: infer(client, triton, mnist.load_test().inputs[:5000], timeout=1),
+         Code.UNAVAILABLE, "no answer within 1e-06 s"),
+        (lambda: infer(client, triton, images, timeout=-1), Code.INVALID_ARGUMENT, "timeout: "),
+    ):  # fmt: skip
+        with pytest.raises(InferenceServerException) as caught:
+            call()
+        assert str(code) in caught.value.status(), caught.value
+        assert why in caught.value.message(), caught.value
+    client.close()
+
+
+def streams_work(address: str) -> None:
+    """Answers come in the order of their requests, errors between them."""
+    client = triton.InferenceServerClient(address)
+    images = mnist.load_test().inputs
+    answers: list[tuple[Any, Any]] = []
+    client.start_stream(lambda result, error: answers.append((result, error)))
+    for at in range(40):
+        rows = images[at : at + 2]
+        tensor = triton.InferInput("images", list(rows.shape), "UINT8")
+        tensor.set_data_from_numpy(rows)
+        client.async_stream_infer("nope" if at == 20 else "cnn", [tensor], request_id=str(at))
+    client.stop_stream()
+    assert len(answers) == 40
+    whole = infer(client, triton, images[:41]).as_numpy("logits")
+    for at, (result, error) in enumerate(answers):
+        if at == 20:
+            assert "unknown model 'nope'" in str(error)
+            continue
+        assert error is None
+        response = result.get_response()
+        assert response.id == str(at)
+        assert response.parameters["triton_final_response"].bool_param
+        np.testing.assert_allclose(result.as_numpy("logits"), whole[at : at + 2], atol=1e-4)
+    client.close()
+
+
+def reflection_shows_the_services(address: str) -> None:
+    """As grpcurl asks: the services, then the file of one, enough to make a request of it."""
+    with grpc.insecure_channel(address) as channel:
+        database = ProtoReflectionDescriptorDatabase(channel)
+        names = ["grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection", ours.SERVICE]
+        assert sorted(database.get_services()) == sorted(names)
+        pool = descriptor_pool.DescriptorPool(database)
+        assert pool.FindServiceByName("grpc.health.v1.Health").methods_by_name["Check"]
+        method = pool.FindServiceByName(ours.SERVICE).methods_by_name["ModelMetadata"]
+        request = message_factory.GetMessageClass(method.input_type)(name="linear")
+        call = channel.unary_unary(f"/{ours.SERVICE}/{method.name}")
+        found = message_factory.GetMessageClass(method.output_type).FromString(
+            call(request.SerializeToString())
+        )
+        assert found.inputs[0].name == "features"
 
 
 def decompression_is_bounded(address: str) -> None:
@@ -217,6 +339,9 @@ def main(address: str, http_address: str) -> None:
     the_definitions_are_the_public_ones()
     tritonclient_works(address, http_address)
     plain_stubs_work(address)
+    extensions_work(address)
+    streams_work(address)
+    reflection_shows_the_services(address)
     decompression_is_bounded(address)
     health_is_told(address)
     print("all right")

@@ -177,10 +177,13 @@ def test_doctor_reports_what_is_here(zoo_cli: Cli) -> None:
     result = zoo_cli("doctor", "--json")
     found = {row["check"]: row for row in json.loads(result.stdout)}
     assert result.exit_code == 0
-    for check in "python onnxruntime CPUExecutionProvider torch torchvision weights".split():
+    for (
+        check
+    ) in "python onnxruntime telemetry CPUExecutionProvider torch torchvision weights".split():
         assert found[check]["status"] == "ok", found[check]
         assert set(found[check]) == {"check", "status", "detail", "fix"}
         assert not found[check]["fix"]
+    assert found["telemetry"]["detail"].startswith("off ")
     if reason := cuda_missing():
         assert found["CUDAExecutionProvider"]["status"] == "absent"
         assert reason in found["CUDAExecutionProvider"]["detail"]

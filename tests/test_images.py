@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from PIL import Image
 
 from zoo.datasets import mnist
 from zoo.errors import DataError
-from zoo.images import MAX_PIXELS, MAX_SIDE, decode, fit, is_picture
+from zoo.images import MAX_PIXELS, MAX_SIDE, Limits, TooLarge, decode, fit, is_picture
 from zoo.spec import ImageSpec
 
 GRAY = ImageSpec(channels=1, size=28, mean=(0.0,), std=(1.0,), background="dark")
@@ -214,3 +217,104 @@ def test_huge_images_are_refused_by_their_header(side: int) -> None:
     data = header[:at] + body + zlib.crc32(body).to_bytes(4, "big") + header[at + 21 :]
     with pytest.raises(DataError, match=f"too large: expected at most {MAX_PIXELS:,} pixels"):
         decode(data, GRAY)
+
+
+def large(kind: str, digit: np.ndarray) -> bytes:
+    """A digit of 25 megapixels, as a file of a kind."""
+    light = Image.fromarray(digit).resize((5000, 5000), Image.Resampling.BOX)
+    dark = Image.eval(light, lambda value: 255 - value)
+    if kind == "jpeg":
+        return encoded(dark.convert("RGB"), "JPEG")
+    if kind == "progressive":
+        return encoded(dark.convert("RGB"), "JPEG", progressive=True)
+    if kind == "rgba":
+        image = Image.new("RGBA", light.size)
+        image.putalpha(light)
+        return encoded(image, compress_level=1)
+    if kind == "palette":
+        return encoded(dark.convert("P"), "GIF")
+    if kind == "la":
+        return encoded(Image.merge("LA", (Image.new("L", light.size), light)), compress_level=1)
+    if kind == "16 bits":
+        return encoded(Image.fromarray(np.asarray(dark).astype(np.uint16) * 257), compress_level=1)
+    if kind == "floats":
+        return encoded(Image.fromarray(np.asarray(dark).astype(np.float32) / 255), "TIFF")
+    return encoded(dark.convert("RGB"), kind)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of a process from /proc")
+@pytest.mark.parametrize(
+    "kind", ["jpeg", "progressive", "rgba", "palette", "la", "16 bits", "floats", "BMP"]
+)
+def test_a_large_picture_takes_the_memory_that_is_reserved(
+    kind: str, tmp_path: Path, digits: mnist.Split
+) -> None:
+    """And it is the same picture: what is scaled while it is decoded, as what was small before."""
+    small = Image.fromarray(255 - digits.inputs[0, :, :, 0]).resize(
+        (500, 500), Image.Resampling.BOX
+    )
+    np.save(tmp_path / "small.npy", decode(encoded(small), DIGIT))
+    (tmp_path / "picture").write_bytes(large(kind, digits.inputs[0, :, :, 0]))
+    code = (
+        "import contextlib, sys; from pathlib import Path; import numpy as np\n"
+        "from zoo import images; from zoo.spec import ImageSpec; from zoo.datasets import digits\n"
+        "def peak():\n"
+        "    status = Path('/proc/self/status').read_text()\n"
+        "    return int(status.split('VmHWM:')[1].split()[0]) * 1024\n"
+        "reserved = []\n"
+        "def reserve(size):\n"
+        "    reserved.append(size)\n"
+        "    return contextlib.nullcontext()\n"
+        "data, before = Path('picture').read_bytes(), peak()\n"
+        "limits = images.Limits(reserve=reserve)\n"
+        "seen = images.decode(data, digits.SPEC, limits=limits)\n"
+        "print(peak() - before - reserved[0])\n"
+        "print(np.abs(seen.astype(int) - np.load('small.npy')).mean())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    excess, difference = done.stdout.split()
+    assert int(excess) < 40_000_000
+    assert float(difference) < 6
+
+
+def test_the_orientation_of_a_large_picture_is_applied(digits: mnist.Split) -> None:
+    upright = Image.fromarray(digits.inputs[0, :, :, 0]).resize((2800, 2800))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for kind in ("JPEG", "PNG"):
+        turned = encoded(upright.rotate(90, expand=True), kind, exif=exif)
+        difference = decode(turned, GRAY).astype(int) - decode(encoded(upright, kind), GRAY)
+        assert np.abs(difference).mean() < 2
+
+
+def test_formats_that_nobody_sends_are_not_opened(tmp_path: Path) -> None:
+    """EPS would start Ghostscript; the others have decoders that hardly anybody looks after."""
+    gray = Image.new("L", (40, 40), 30)
+    files = [encoded(gray, kind) for kind in ("EPS", "PCX")]
+    files.append(b"8BPS\0\1" + bytes(6) + b"\0\1\0\0\0\2\0\0\0\2\0\x08\0\1" + bytes(20))
+    files.append(b"SIMPLE  =                    T".ljust(80) + b" " * 2800)
+    for data in files:
+        with pytest.raises(DataError, match="not an image in a known format"):
+            decode(data, GRAY)
+        assert not is_picture(data[:32])
+
+
+def test_limits_of_a_server() -> None:
+    picture = encoded(Image.new("L", (40, 40), 30))
+    with pytest.raises(TooLarge, match="40x40 is too large: expected at most 1,000 pixels"):
+        decode(picture, GRAY, limits=Limits(pixels=1000))
+    with pytest.raises(DataError, match="not an image in a known format"):
+        decode(picture, GRAY, limits=Limits(formats=("JPEG",)))
+
+
+def test_a_jpeg_of_endless_scans_is_refused() -> None:
+    """Each scan of a progressive JPEG goes over the whole picture, however short it is."""
+    data = encoded(Image.new("L", (64, 64), 30), "JPEG", progressive=True)
+    start = data.rindex(b"\xff\xda")
+    scan = data[start:-2]
+    assert decode(data, GRAY).shape == (28, 28, 1)
+    with pytest.raises(DataError, match="scans, expected at most 100"):
+        decode(data[:start] + scan * 200 + data[-2:], GRAY)

@@ -209,7 +209,9 @@ def test_it_is_served_with_its_own_labels(
     (found,) = json.loads(answer)["predictions"]
     assert found["label"] == "green"
     assert set(found["probabilities"]) == {*COLORS, "rare"}
-    (model,) = json.loads(server.request("GET", "/v1/models")[2])  # what the page shows
+    (model,) = json.loads(server.request("GET", "/v1/models")[2])[
+        "summaries"
+    ]  # what the page shows
     assert model["labels"] == ["blue", "green", "rare", "红"]
     assert model["input"]["shape"] == ["batch", 20, 20, 3]
     assert model["dataset"] == "my colors"

@@ -21,7 +21,7 @@ from test_server import Server
 import zoo
 from zoo import images
 from zoo.datasets import mnist
-from zoo.spec import ImageSpec
+from zoo.spec import ImageSpec, TableSpec
 
 SHOTS = os.environ.get("ZOO_SCREENSHOTS")
 MODELS = ("cnn", "googlenet", "resnet", "rnn", "rnn_cell", "softmax")
@@ -175,3 +175,66 @@ def test_a_server_that_is_gone_is_said_so(
     server.stop()
     browser.find_element(By.CSS_SELECTOR, '[data-digit="1"]').click()
     until(browser, lambda: browser.find_element(By.ID, "problem").text)
+
+
+def test_a_table_model_is_tried_with_its_example_values(
+    page: webdriver.Chrome, server: Server
+) -> None:
+    for model in ("linear", "logistic"):
+        card = page.find_element(By.CSS_SELECTOR, f'[data-card="{model}"]')
+        spec = zoo.card(model).spec
+        assert isinstance(spec, TableSpec)
+        card.find_element(By.TAG_NAME, "summary").click()
+        fields = card.find_elements(By.CSS_SELECTOR, "form label")
+        assert [field.text for field in fields] == list(spec.columns)
+        page.execute_script("arguments[0].requestSubmit()", card.find_element(By.TAG_NAME, "form"))
+        output = card.find_element(By.TAG_NAME, "output")
+        until(page, lambda output=output: output.text not in ("", "…"))
+        values = [float(f.find_element(By.TAG_NAME, "input").get_property("value")) for f in fields]
+        rows = zoo.Session(model, device="cpu").run(np.array([values], np.float32))
+        labels = zoo.card(model).labels
+        best = rows[-1][0].argmax()
+        want = f"{rows[0][0, 0]:.4g}" if not labels else labels[best]
+        assert output.text.startswith(want)
+
+
+def test_the_chinese_page_says_limits_and_data_in_chinese(page: webdriver.Chrome) -> None:
+    Select(page.find_element(By.ID, "language")).select_by_value("zh")
+    for card in page.find_elements(By.CSS_SELECTOR, "[data-card]"):
+        limits = card.find_element(By.CLASS_NAME, "limits")
+        assert limits.get_attribute("lang") == "zh-CN"
+        data = card.find_elements(By.TAG_NAME, "dd")[2].text
+        assert all(any("\u4e00" <= c <= "\u9fff" for c in text) for text in (limits.text, data))
+
+
+def test_the_bars_are_seen_in_forced_colors(page: webdriver.Chrome) -> None:
+    page.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "forced-colors", "value": "active"}]}
+    )
+    try:
+        page.find_element(By.CSS_SELECTOR, '[data-digit="3"]').click()
+        until(page, lambda: answers(page)["cnn"] == "3")
+        bar = page.find_element(By.CSS_SELECTOR, '[data-model="cnn"] .top i')
+        assert "gradient" in bar.value_of_css_property("background-image")
+        assert bar.value_of_css_property("forced-color-adjust") == "none"
+    finally:
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_progress_is_shown_while_a_picture_is_read(
+    page: webdriver.Chrome, tmp_path: Path, digits: mnist.Split
+) -> None:
+    Image.fromarray(digits.inputs[0, :, :, 0]).save(tmp_path / "seven.png")
+    page.execute_script(  # the answers wait until the test lets them go
+        "const real = window.fetch; const gate = new Promise((go) => { window.letGo = go; });"
+        "window.fetch = async (...words) => { await gate; return real(...words); };"
+    )
+    page.find_element(By.ID, "file").send_keys(str(tmp_path / "seven.png"))
+    summary = page.find_element(By.ID, "summary")
+    until(page, lambda: summary.text == "Reading seven.png …")
+    button = page.find_element(By.CSS_SELECTOR, "#files button")
+    assert button.get_attribute("aria-busy") == "true"
+    page.execute_script("window.letGo()")
+    until(page, lambda: button.find_element(By.TAG_NAME, "b").text == "7")
+    assert button.get_attribute("aria-busy") is None
+    until(page, lambda: summary.text.startswith("7, predicted by 6 of 6 models"))

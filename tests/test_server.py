@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import gzip
 import http.client
 import io
 import json
+import os
 import re
 import signal
 import socket
@@ -30,6 +32,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import zoo
+from serve.decoding import Decoding
+from serve.options import Options
 from zoo import Session, images
 from zoo.bundle.card import parse
 from zoo.bundle.folder import Bundle, shipped
@@ -298,16 +302,33 @@ def tensor(**changes: Any) -> bytes:
         (tensor(data=[0.5] + [0] * 783), "integers from 0 to 255"),
         (tensor(data=["7"] * 784), "integers from 0 to 255"),
         (tensor(data=[[0], [0, 1]]), "integers from 0 to 255"),
-        (tensor(data=None), "integers from 0 to 255"),
+        (tensor(data=None), "images: data is missing"),
         (tensor(data=[10**30] * 784), "integers from 0 to 255"),
         (tensor(data=[float("nan")] * 784), "request: "),
         (tensor().replace(b'"data"', b'"date"'), "data is missing"),
         (tensor()[:-1] + b',"outputs":[{"name":"y"}]}', "outputs: no 'y', known: logits, prob"),
+        (
+            tensor()[:-1] + b',"outputs":[' + b'{"name":"logits"},' * 10_000
+            + b'{"name":"logits"}]}',
+            "outputs: 'logits' is named twice",
+        ),
+        (tensor(shape=[int("9" * 4299), 28, 28, 1]), "28, 28, 1], given [999"),
+        (tensor(data=[0] * 783).replace(b"0]", b"9" * 4_299 + b"]"), "integers from 0 to 255"),
     ],
 )  # fmt: skip
 def test_wrong_tensors_are_400_with_the_reason(server: Server, body: bytes, reason: str) -> None:
     status, _, data = server.request("POST", INFER, body)
     assert (status, reason in json.loads(data)["error"]) == (400, True), data
+
+
+@pytest.mark.parametrize("digits", [19, 5_000])
+def test_a_length_of_thousands_of_digits_is_an_error_in_json(server: Server, digits: int) -> None:
+    for length in ("9" * digits, "0" * digits, "٣"):
+        status, _, data = server.request(
+            "POST", INFER, b"{}", Inference_Header_Content_Length=length.encode().decode("latin-1")
+        )
+        assert status == 400
+        assert "not a size" in json.loads(data)["error"]
 
 
 def test_numbers_that_are_not_finite(server: Server) -> None:
@@ -410,7 +431,9 @@ def test_the_openapi_document_is_kept(server: Server, tmp_path: Path) -> None:
 
 
 def test_documents_and_cards(server: Server) -> None:
-    models = json.loads(server.request("GET", "/v1/models")[2])
+    answer = json.loads(server.request("GET", "/v1/models")[2])
+    assert answer["models"] == shipped()
+    models = answer["summaries"]
     assert [model["name"] for model in models] == shipped()
     for model in models:
         for picture in model["pictures"]:
@@ -525,7 +548,7 @@ def test_a_request_that_takes_too_long_is_503(
 
 def test_slow_and_vanishing_clients_harm_nobody(start: Callable[..., Server]) -> None:
     server = start("cnn", "--timeout", "1", "--no-access-log")
-    head = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n{" % INFER.encode()
+    head = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n{" % INFER.encode()
     slow = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(20)]
     for connection in slow:
         connection.sendall(head)
@@ -596,6 +619,366 @@ def test_several_workers_share_the_port_and_their_metrics(
     text = server.request("GET", "/metrics")[2].decode()
     assert 'zoo_requests_total{code="200",model="cnn"} 40.0' in text
     assert server.stop()[0] == 0
+
+
+def status_of(server: Server, name: str) -> int:
+    """A value of the process from /proc/PID/status, in bytes."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(status.split(name + ":")[1].split()[0]) * 1024
+
+
+def cpu_seconds(server: Server) -> float:
+    """The processor time that the process has taken."""
+    fields = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def form_of(picture: bytes, count: int) -> bytes:
+    part = b'--x\r\nContent-Disposition: form-data; name="a"; filename="b"\r\n\r\n%s\r\n' % picture
+    return part * count + b"--x--\r\n"
+
+
+def head_of(path: str, length: int, kind: str) -> bytes:
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
+        f"Content-Length: {length}\r\n\r\n"
+    ).encode()
+
+
+def raw(server: Server, *parts: bytes, reply: bool = True) -> bytes:
+    """Send bytes as they are over a new connection; return all that comes until it is closed."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
+        came = b""
+        with contextlib.suppress(ConnectionError):
+            for part in parts:
+                client.sendall(part)
+        with contextlib.suppress(ConnectionError):
+            while part := client.recv(65536):
+                came += part
+    return came
+
+
+GET = b"GET /v2 HTTP/1.1\r\nHost: localhost\r\n"
+CHUNKED = (
+    b"POST /v2/models/cnn/infer HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process from /proc")
+@pytest.mark.parametrize(
+    ("parts", "status"),
+    [
+        ((GET + b"A: ", b"a" * 60_000_000), b"431"),
+        ((b"GET /", b"a" * 60_000_000), b"431"),
+        ((GET + b"a", b"a" * 60_000_000), b"431"),
+        ((GET, b"A: a\r\n" * 8_000_000), b"431"),
+        ((GET + b"A: a\r\n" * 101 + b"\r\n",), b"431"),
+        ((GET + b"A: " + b"a" * 40_000 + b"\r\n\r\n",), b"431"),
+        ((CHUNKED + b"0\r\nA: ", b"a" * 60_000_000), b""),
+        ((CHUNKED + b"0\r\n", b"A: a\r\n" * 8_000_000), b""),
+        ((CHUNKED + b"1;a=", b"a" * 60_000_000), b""),
+        ((GET + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n",), b"400"),
+        ((b"\0" * 100,), b"400"),
+    ],
+    ids="value address name count hundred size trailer trailers extension length zeros".split(),
+)  # fmt: skip
+def test_a_head_without_end_is_refused_before_it_fills_the_memory(
+    server: Server, parts: tuple[bytes, ...], status: bytes
+) -> None:
+    before = status_of(server, "VmRSS")
+    answer = raw(server, *parts)
+    if status and answer:  # a reset may overtake the answer, if more bytes were on their way
+        assert answer.startswith(b"HTTP/1.1 " + status)
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+    assert answer or len(parts) > 1
+    assert status_of(server, "VmRSS") - before < 20e6
+    assert server.request("GET", "/v2")[0] == 200
+
+
+def test_heads_within_the_limits_are_served(server: Server) -> None:
+    many = b"".join(b"A%d: a\r\n" % number for number in range(97))
+    for more in (b"A: " + b"a" * 30_000 + b"\r\n", many):
+        answer = raw(server, GET + more + b"Connection: close\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 200 ")
+    body = tensor()
+    head = head_of(INFER, len(body), "application/json")
+    answer = raw(server, (head + body) * 50 + GET + b"Connection: close\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 200 ") == 51
+
+
+def test_connections_that_wait_are_closed(start: Callable[..., Server]) -> None:
+    server = start("cnn", "--timeout", "1", "--keep-alive", "2", "--no-access-log")
+    began = time.monotonic()
+    assert raw(server, b"") == b"", "nothing was asked"
+    assert raw(server, GET).startswith(b"HTTP/1.1 408 "), "half a head"
+    assert raw(server, head_of("/v2", 100, "text/plain")).startswith(b"HTTP/1.1 405 ")
+    assert time.monotonic() - began < 15
+    for drops in (GET, b"x"):  # a byte now and then makes no difference
+        with socket.create_connection(("127.0.0.1", server.port), timeout=1) as client:
+            if drops == b"x":
+                client.sendall(head_of("/v2", 100, "text/plain"))
+            with contextlib.suppress(ConnectionError):
+                for number in range(40):
+                    client.sendall(drops[number % len(drops) :][:1])
+                    time.sleep(0.25)
+                pytest.fail("the connection is still open after 10 s")
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    with contextlib.closing(connection):
+        for _ in range(2):
+            connection.request("GET", "/v2")
+            assert connection.getresponse().read()
+            time.sleep(1.3)  # longer than --timeout, which is not about this
+        assert connection.sock is not None
+        assert connection.sock.recv(1) == b"", "--keep-alive is over"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="lowers the limit on open files")
+def test_more_connections_than_files_are_refused_with_a_warning(
+    zoo_command: list[str],
+) -> None:
+    limit = "import resource, os, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200)); "
+    command = [sys.executable, "-c", limit + "os.execv(sys.argv[1], sys.argv[1:])", *zoo_command]
+    with starter(Server, command) as start:
+        server = start("cnn", "--no-access-log", "--timeout", "3")
+        idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(250)]
+        wait_for(lambda: server.request("GET", "/v2")[0] == 503)
+        status, _, data = server.request("GET", "/v2")
+        assert status == 503
+        assert "connections are open already" in json.loads(data)["error"]
+        wait_for(lambda: server.request("GET", "/v2")[0] == 200)  # the idle ones were closed
+        for client in idle:
+            client.close()
+        code, said = server.stop()
+    assert code == 0
+    assert said.count("connections are open, further ones get 503") == 1
+    assert "Too many open files" not in said
+
+
+def test_large_json_is_read_as_small_json_is(server: Server, digits: mnist.Split) -> None:
+    """Flat, nested as the shape or with fewer depths, with blanks, and with a binary output."""
+    rows = digits.inputs[:400]
+    _, _, data = server.request("POST", INFER, rows.tobytes(), Inference_Header_Content_Length="0")
+    expected = np.frombuffer(data[-400 * 10 * 4 :], "<f4").reshape(400, 10)
+    for values in (rows.ravel(), rows, rows.reshape(400, 784), rows.reshape(1, 400, 784)):
+        body = json.dumps({"inputs": [{"name": "images", "shape": rows.shape, "datatype": "UINT8",
+                                       "data": values.tolist()}], "id": "a"}).encode()  # fmt: skip
+        status, _, data = server.request("POST", INFER, body)
+        assert status == 200
+        answer = json.loads(data)
+        assert answer["id"] == "a"
+        found = np.array(answer["outputs"][1]["data"]).reshape(400, 10)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    features = np.random.default_rng(0).normal(size=(40_000, 10)).astype(np.float32)
+    path = "/v2/models/linear/infer"
+    base = {"name": "features", "shape": features.shape, "datatype": "FP32"}
+    body = json.dumps({"inputs": [base | {"data": features.tolist()}]}).encode()
+    status, _, data = server.request("POST", path, body)
+    assert status == 200
+    raw = server.request("POST", path, features.tobytes(), Inference_Header_Content_Length="0")[2]
+    found = np.array(json.loads(data)["outputs"][0]["data"], np.float32)
+    np.testing.assert_array_equal(found, np.frombuffer(raw[-160_000:], "<f4"))
+
+
+def _nested(inner: bytes) -> bytes:
+    return tensor(data="@").replace(b'"@"', b"[" + inner + b"]")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process from /proc")
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (_nested(b"[0]," * 3_900_000 + b"[0]"), "needs 784 values, given 3900001"),
+        (_nested(b"0," * 7_500_000 + b"0"), "needs 784 values, given 7500001"),
+        (_nested(b"[]," * 5_000_000 + b"[]"), "integers from 0 to 255"),
+        (_nested(b"{}," * 5_000_000 + b"{}"), "integers from 0 to 255"),
+        (_nested(b"0," * 500_000 + b"256"), "integers from 0 to 255"),
+        (_nested(b"0," * 500_000 + b"0.5"), "integers from 0 to 255"),
+        (_nested(b"[0,0],[0]," * 100_000 + b"[0,0]"), "integers from 0 to 255"),
+        (_nested(b"[" * 7_000_000 + b"]" * 7_000_000), "request: "),
+        (_nested(b'"' + b"[" * 1_000_000 + b'"'), "integers from 0 to 255"),
+        (_nested(b"0," * 500_000), "request: "),
+        (tensor(more=[[]] * 2_000_000), "needs 784"),
+        (tensor(parameters={"a": [[]] * 2_000_000}), "parameters: expected at most 65,536 bytes"),
+        (tensor(shape=[1] * 2_000_000), "shape: expected at most 65,536 bytes"),
+        (b'{"inputs":[' + b"{}," * 5_000_000 + b"{}]}", "request: "),
+        (tensor()[:-1] + b',"outputs":[' + b'{"name":"logits"},' * 800_000 + b'{"name":"a"}]}',
+         "outputs: expected at most"),
+        (tensor()[:-1] + b',"parameters":{"a":[' + b"[]," * 4_000_000 + b"[]]}}",
+         "parameters: expected at most"),
+        (b'{"a":' + b'{"a":' * 2_500_000, "request: "),
+    ],
+    ids="ones flat empties objects large fraction ragged deep string comma unknown tensor_"
+    "parameters shape inputs outputs parameters truncated".split(),
+)  # fmt: skip
+def test_large_json_is_read_in_bounded_memory(server: Server, body: bytes, reason: str) -> None:
+    worst = 0.0
+    answers: list[tuple[int, Any, bytes]] = []
+    thread = threading.Thread(target=lambda: answers.append(server.request("POST", INFER, body)))
+    thread.start()
+    while thread.is_alive():
+        began = time.monotonic()
+        assert server.request("GET", "/v2/health/live")[0] == 200
+        worst = max(worst, time.monotonic() - began)
+    status, _, data = answers[0]
+    if reason == "needs 784":  # an unknown field is passed over
+        assert status == 200
+    else:
+        assert (status, reason in json.loads(data)["error"]) == (400, True), data
+    assert worst < 2
+    assert status_of(server, "VmHWM") < 400e6
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process from /proc")
+def test_large_pictures_of_many_clients_fit_half_a_gigabyte(
+    start: Callable[..., Server], digits: mnist.Split
+) -> None:
+    server = start("--no-access-log")
+    pictures = []
+    for kind, mode, size, more in (
+        ("JPEG", "RGB", (8660, 5774), {}),
+        ("JPEG", "RGB", (8660, 5774), {"progressive": True}),
+        ("PNG", "RGB", (8660, 5774), {"compress_level": 1}),
+        ("PNG", "RGBA", (8000, 7999), {"compress_level": 1}),
+        ("WEBP", "RGB", (4000, 3000), {"method": 0}),
+        ("GIF", "P", (8660, 5774), {}),
+    ):
+        file = io.BytesIO()
+        Image.new(mode, size, 255 if mode == "P" else "white").save(file, kind, **more)
+        pictures.append(file.getvalue())
+    codes: list[int] = []
+
+    def work(number: int) -> None:
+        for model in ("cnn", "resnet", "softmax"):
+            picture = pictures[number % len(pictures)]
+            codes.append(server.request("POST", f"/v1/predict/{model}", picture)[0])
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    body = json_body(digits.inputs[:1])
+    while any(thread.is_alive() for thread in threads):
+        began = time.monotonic()
+        assert server.request("GET", "/v2/health/live")[0] == 200
+        assert server.request("POST", INFER, body)[0] == 200
+        assert time.monotonic() - began < 5, "the event loop waits for no picture"
+    assert len(codes) == 48
+    assert set(codes) <= {400, 413, 503}, "a white picture shows no digit"
+    assert 400 in codes
+    assert status_of(server, "VmHWM") < 512 << 20
+    assert server.stop()[0] == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the time of a process from /proc")
+@pytest.mark.parametrize("stays", [False, True])
+def test_pictures_are_decoded_only_while_somebody_waits(
+    stays: bool, start: Callable[..., Server]
+) -> None:
+    """Of clients that have gone, and of those whose time is over."""
+    server = start("cnn", "--timeout", "3" if stays else "60", "--no-access-log")
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 2, (1000, 1000), np.uint8) * 255
+    Image.fromarray(noise).convert("1").save(file, "PNG")
+    form = form_of(file.getvalue(), 110)
+    head = head_of("/v1/predict/cnn", len(form), "multipart/form-data; boundary=x")
+    clients = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(3)]
+    for client in clients:
+        client.sendall(head + form)
+    time.sleep(1)
+    if stays:
+        for client in clients:
+            client.settimeout(30)
+            assert client.recv(1000).startswith(b"HTTP/1.1 503 ")
+    for client in clients:
+        client.close()
+    time.sleep(1)  # each thread may finish its picture
+    before = cpu_seconds(server)
+    time.sleep(1)
+    assert cpu_seconds(server) - before < 0.3
+    assert server.stop()[0] == 0
+
+
+def test_the_server_is_well_and_ends_whatever_is_sent(start: Callable[..., Server]) -> None:
+    """Forms of a thousand pictures, half of one, half a head, and a client that reads nothing."""
+    server = start("cnn", "--timeout", "2", "--no-access-log")
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 2, (1000, 1000), np.uint8) * 255
+    Image.fromarray(noise).convert("1").save(file, "PNG")
+    form = form_of(file.getvalue(), 100)
+    head = head_of("/v1/predict/cnn", len(form), "multipart/form-data; boundary=x")
+    rows = np.zeros(15_000_000, np.uint8).tobytes()[: 784 * 15_000]
+    infer = head_of(INFER, len(rows), "application/octet-stream")[:-2]
+    unread = infer + b"Inference-Header-Content-Length: 0\r\n\r\n" + rows
+    with contextlib.ExitStack() as stack:
+        for request in (*[head + form] * 4, head + form[:9999], GET, unread, unread):
+            client = socket.create_connection(("127.0.0.1", server.port))
+            stack.enter_context(client)
+            client.sendall(request)
+        for path in ("/v2/health/live", "/v2/health/ready", "/metrics") * 5:
+            began = time.monotonic()
+            assert server.request("GET", path)[0] == 200
+            assert time.monotonic() - began < 2
+        began = time.monotonic()
+        code, _ = server.stop()
+        assert code == 0
+        assert time.monotonic() - began < 15
+
+
+def test_the_limits_on_pictures_can_be_set(start: Callable[..., Server]) -> None:
+    server = start("cnn", "--max-pixels", 90_000, "--decode-memory", 300_000, "--no-access-log")
+    for mode, size, status, reason in (
+        ("L", (301, 300), 413, "301x300 is too large: expected at most 90,000 pixels"),
+        ("RGB", (300, 290), 413, "it takes 348,000 bytes to decode, expected at most 300,000"),
+        ("L", (300, 290), 400, "no digit"),
+    ):
+        file = io.BytesIO()
+        Image.new(mode, size).save(file, "PNG")
+        found, _, data = server.request("POST", "/v1/predict/cnn", file.getvalue())
+        assert found == status
+        assert reason in json.loads(data)["error"]
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PCX", "PPM", "TGA", "ICO", "JPEG2000", "AVIF", "SGI"])
+def test_the_server_decodes_the_formats_of_browsers_and_cameras(server: Server, kind: str) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (40, 40)).save(file, kind)
+    status, _, data = server.request("POST", "/v1/predict/cnn", file.getvalue())
+    assert (status, json.loads(data)["error"]) == (400, "not an image in a known format")
+
+
+def test_a_picture_for_several_models_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[bytes] = []
+    decode = images.decode
+
+    def counted(data: bytes, *args: Any, **more: Any) -> Any:
+        decoded.append(data)
+        return decode(data, *args, **more)
+
+    monkeypatch.setattr(images, "decode", counted)
+    file = io.BytesIO()
+    battery.conditions(np.random.default_rng(0))["phone photo"](battery.drawn(4, 0)).save(
+        file, "PNG"
+    )
+    spec = zoo.card("cnn").spec
+    assert isinstance(spec, ImageSpec)
+
+    async def ask() -> list[Any]:
+        decoding = Decoding(Options(models=()))
+        how = {"prepare": "auto", "invert": "auto"}
+        try:
+            first = asyncio.ensure_future(decoding.decode([file.getvalue()], spec, how))
+            await asyncio.sleep(0)
+            rest = [decoding.decode([file.getvalue()], spec, how) for _ in range(5)]
+            first.cancel()  # one that goes takes nothing from the others
+            answers = await asyncio.gather(*rest)
+            return [*answers, await decoding.decode([file.getvalue()], spec, how)]
+        finally:
+            decoding.close()
+
+    answers = asyncio.run(ask())
+    assert len(answers) == 6
+    for (array,) in answers:
+        np.testing.assert_array_equal(array, decode(file.getvalue(), spec))
+    assert len(decoded) <= 2
 
 
 @pytest.mark.parametrize(

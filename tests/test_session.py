@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -167,3 +171,17 @@ def test_openvino_that_is_missing_or_misused_is_one_line(monkeypatch: pytest.Mon
     said = r"^engine 'openvino' needs the package 'openvino'.*torch-tutorial-zoo\[openvino\]'$"
     with pytest.raises(ZooError, match=said):
         zoo.Session("cnn", engine="openvino")
+
+
+def test_onnxruntime_writes_no_identifier_unless_it_is_permitted(tmp_path: Path) -> None:
+    """Its telemetry is off before it is loaded; the user's own setting stands."""
+    homes = {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"} | homes
+    value = "; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    code = "import os, zoo; zoo.Session('linear', device='cpu').warm_up()" + value
+    run = partial(subprocess.run, capture_output=True, text=True, check=True)
+    assert run([sys.executable, "-c", code], env=environment).stdout == "1\n"
+    assert [file for home in homes.values() for file in Path(home).rglob("*")] == []
+    permitted = environment | {"ORT_DISABLE_TELEMETRY": "0"}
+    code = "import os, zoo.runtime" + value
+    assert run([sys.executable, "-c", code], env=permitted).stdout == "0\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import platform
 from typing import Literal, NamedTuple
 
@@ -38,6 +39,7 @@ def examine() -> list[Finding]:
         Finding("processor", "ok", hardware.processor()),
         *(_package(name, "broken", _INSTALL) for name in ("numpy", "pillow", "typer")),
         _onnxruntime(),
+        _telemetry(),
         *_providers(),
         *map(_importable, ("torch", "torchvision")),
         *(
@@ -67,6 +69,16 @@ def _onnxruntime() -> Finding:
     if not cpu and not gpu:
         return Finding("onnxruntime", "broken", "not installed", _INSTALL)
     return Finding("onnxruntime", "ok", f"onnxruntime-gpu {gpu}" if gpu else f"onnxruntime {cpu}")
+
+
+def _telemetry() -> Finding:
+    """Say whether ONNX Runtime may send events to its makers; `zoo.runtime` turns that off."""
+    import zoo.runtime  # sets the variable unless the user has
+
+    assert zoo.runtime
+    value = os.environ["ORT_DISABLE_TELEMETRY"]
+    state = "off" if value == "1" else "as ONNX Runtime decides"
+    return Finding("telemetry", "ok", f"{state} (ORT_DISABLE_TELEMETRY={value})")
 
 
 def _providers() -> list[Finding]:

@@ -8,6 +8,9 @@ import io
 import re
 import warnings
 import zlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +36,23 @@ SUFFIXES = frozenset(
 )
 #: Larger images are refused by their header, before anything is decoded.
 MAX_PIXELS, MAX_SIDE = 64_000_000, 32_000
+#: What is decoded, as Pillow names it; HEIF with the extra `heic`. Nothing that starts a program of
+#: its own, as EPS starts Ghostscript, and none of Pillow's rarely used decoders.
+FORMATS = (
+    "PNG", "JPEG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM", "TGA", "ICO", "ICNS", "DDS", "QOI",
+    "SGI", "SUN", "JPEG2000", "AVIF", "HEIF",
+)  # fmt: skip
+#: A picture is scaled down while it is decoded, but not below this longer side: four times the
+#: pixels in which `zoo.preparation` looks for a digit.
+_LONGEST = 2 * preparation.SIDE
+_ORIENTATION = 0x0112  # EXIF's tag
+#: Pixels that are scaled down at a time.
+_STRIP = 1 << 20
+#: Scans of a progressive JPEG: encoders write about ten, and each takes the time of a picture.
+_MAX_SCANS = 100
+#: Bytes per pixel that decoders take, by format and by Pillow's mode; see `_cost`.
+_FORMAT_COST = {"WEBP": 16, "TIFF": 12, "HEIF": 12, "AVIF": 12, "JPEG2000": 16}
+_MODE_COST = {"1": 1, "L": 1, "P": 1, "I;16": 2}
 _ANIMATED = {"GIF", "PNG", "WEBP", "AVIF"}
 #: What files of pictures begin with, all of which Pillow reads. ISO media files, BMP and the
 #: Netpbm formats take more than a prefix; TGA has no signature at all.
@@ -40,12 +60,35 @@ _SIGNATURES = (
     b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a",
     b"II*\0", b"MM\0*", b"II+\0", b"MM\0+",  # TIFF, BigTIFF
     b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51",  # JPEG 2000
-    b"\0\0\x01\0", b"icns", b"8BPS", b"DDS ", b"qoif", b"\x59\xa6\x6a\x95", b"\x01\xda",
+    b"\0\0\x01\0", b"icns", b"DDS ", b"qoif", b"\x59\xa6\x6a\x95", b"\x01\xda",
 )  # fmt: skip
 _BMP_HEADERS = {12, 40, 52, 56, 64, 108, 124}
 _NETPBM = re.compile(rb"P[1-7fF][ \t\r\n]+[-0-9#WT]")
 _AVIF = {b"avif", b"avis"}
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+
+
+class TooLarge(DataError):
+    """A picture beyond the limits on pixels or memory."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a picture may be and take; the defaults are those of the command line.
+
+    Attributes:
+        pixels: larger pictures are refused.
+        formats: those of `FORMATS` that are decoded.
+        reserve: called with the bytes of memory that a decode will take, at most; what it returns
+            is entered before and left after it. Raises `TooLarge` to refuse.
+    """
+
+    pixels: int = MAX_PIXELS
+    formats: tuple[str, ...] = FORMATS
+    reserve: Callable[[int], AbstractContextManager[object]] = nullcontext
+
+
+_NO_LIMITS = Limits()
 
 
 def decode(
@@ -54,6 +97,7 @@ def decode(
     prepare: Prepare = "auto",
     invert: Invert = "auto",
     first_frame: bool = False,
+    limits: Limits = _NO_LIMITS,
 ) -> NDArray[np.uint8]:
     """Decode one still image to the input of a model with this spec.
 
@@ -68,15 +112,17 @@ def decode(
         prepare: "auto", or "none" to resize the picture as it is.
         invert: "yes" for dark on light, "no" for light on dark, "auto" finds out.
         first_frame: of an animation, take the first frame.
+        limits: of its size, format and memory.
 
     Returns:
         uint8 [size, size, channels].
 
     Raises:
-        DataError: it is missing, empty, damaged, animated or too large, shows no digit, or is HEIC
+        TooLarge: it is beyond the limits.
+        DataError: it is missing, empty, damaged or animated, shows no digit, or is HEIC
             and the extra `heic` is not installed; the message says which.
     """
-    array = read(source, spec, prepare, invert, first_frame)
+    array = read(source, spec, prepare, invert, first_frame, limits)
     images, (error,) = fit(array[np.newaxis], spec, prepare, invert)
     if error is not None:
         raise DataError(error)
@@ -90,6 +136,7 @@ def read(
     prepare: Prepare = "auto",
     invert: Invert = "auto",
     first_frame: bool = False,
+    limits: Limits = _NO_LIMITS,
 ) -> NDArray[np.uint8]:
     """Decode an image as `decode` does, but for `fit`, which takes many at once.
 
@@ -103,14 +150,19 @@ def read(
             warnings.simplefilter("ignore")  # Pillow's own size warning; see MAX_PIXELS
             if isinstance(source, Image.Image):
                 return _pixels(source, spec, prepare, invert, first_frame)
-            with _open(source) as image:
-                return _pixels(image, spec, prepare, invert, first_frame)
+            with _open(source, limits.formats) as image:
+                _check_size(image, limits.pixels)
+                with limits.reserve(_cost(image, source, _longest(spec))):
+                    try:
+                        return _pixels(image, spec, prepare, invert, first_frame)
+                    finally:
+                        image.close()  # its pixels go before the next picture's come
     except FileNotFoundError:
         raise DataError("no such file") from None
     except IsADirectoryError:
         raise DataError("is a folder, expected an image file") from None
     except Image.DecompressionBombError:
-        raise DataError(f"too large: expected at most {MAX_PIXELS:,} pixels") from None
+        raise TooLarge(f"too large: expected at most {limits.pixels:,} pixels") from None
     except UnidentifiedImageError:
         empty = source == b"" or (isinstance(source, Path) and not source.stat().st_size)
         raise DataError("empty file" if empty else "not an image in a known format") from None
@@ -125,7 +177,7 @@ def read(
 def is_picture(head: bytes) -> bool:
     """Say whether a file is a picture, by its first bytes (32 are enough) and not by its name.
 
-    PNG, JPEG, GIF, WebP, BMP, TIFF, AVIF, HEIC, JPEG 2000, ICO, ICNS, PSD, DDS, QOI, SGI, Sun
+    PNG, JPEG, GIF, WebP, BMP, TIFF, AVIF, HEIC, JPEG 2000, ICO, ICNS, DDS, QOI, SGI, Sun
     raster and Netpbm. True says what the file claims to be: it can still be damaged.
     """
     if head.startswith(_SIGNATURES):
@@ -139,25 +191,26 @@ def is_picture(head: bytes) -> bool:
     return _NETPBM.match(head) is not None
 
 
-def _open(source: Path | bytes) -> Image.Image:
+def _open(source: Path | bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
     """Open an image with Pillow, and HEIC with the plugin of the extra `heic`.
 
     The plugin is loaded for the first HEIC file: nothing else needs it.
     """
+    plain = [name for name in formats if name != "HEIF"]  # not one of Pillow's own
     try:
-        return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+        return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, "r", plain)
     except UnidentifiedImageError:
         if isinstance(source, bytes):
             head = source[:12]
         else:
             with source.open("rb") as file:
                 head = file.read(12)
-        if head[4:8] != b"ftyp" or head[8:12] not in _HEIC:
+        if "HEIF" not in formats or head[4:8] != b"ftyp" or head[8:12] not in _HEIC:
             raise
     with needs_extra("heic", "a HEIC image"):
         import pillow_heif
     pillow_heif.register_heif_opener()
-    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, "r", ["HEIF"])
 
 
 def size_of(data: bytes) -> tuple[int, int] | None:
@@ -311,6 +364,59 @@ def _plain_header(size: int, channels: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + side + side + bytes([8, color])
 
 
+def _longest(spec: ImageSpec) -> int:
+    return max(_LONGEST, 2 * spec.size)
+
+
+def _cost(image: Image.Image, source: Path | bytes, longest: int) -> int:
+    """Return about how many bytes the decode of an open image takes, at most.
+
+    Asks a JPEG to be decoded at a fraction of its size, the one format that can.
+
+    Raises:
+        DataError: a progressive JPEG of more scans than any encoder writes.
+    """
+    pixels = image.width * image.height
+    if image.format not in ("JPEG", "MPO"):
+        kind = _FORMAT_COST.get(image.format or "", 0)
+        return pixels * (kind or _MODE_COST.get(image.mode, 4))
+    cost = 0
+    if image.info.get("progressive"):  # the coefficients of all scans, 2 bytes each
+        if isinstance(source, bytes) and (scans := source.count(b"\xff\xda")) > _MAX_SCANS:
+            raise DataError(f"damaged image ({scans} scans, expected at most {_MAX_SCANS})")
+        layers = [layer[1] * layer[2] for layer in getattr(image, "layer", [])] or [1]
+        cost = 2 * pixels * sum(layers) // max(layers)
+    width, height = (max(1, side * longest // max(image.size)) for side in image.size)
+    image.draft(None, (width, height))  # None keeps the mode
+    return cost + 4 * image.width * image.height
+
+
+def _reduced(image: Image.Image, longest: int) -> Image.Image:
+    """Scale a large image down by a whole number, its longer side to `longest` or somewhat more.
+
+    A strip at a time: conversions of the whole image would each take its size again.
+    """
+    factor = max(image.size) // longest
+    if factor < 2:
+        return image
+    width, height = image.size
+    if image.mode in ("P", "PA") or "transparency" in image.info:
+        mode = "RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB"
+    elif image.mode.startswith("I;"):
+        mode = "I"
+    else:
+        kept = ("L", "LA", "RGB", "RGBA", "CMYK", "I", "F")
+        mode = image.mode if image.mode in kept else "L" if image.mode == "1" else "RGB"
+    small = Image.new(mode, (-(-width // factor), -(-height // factor)))
+    step = factor * max(1, _STRIP // (factor * width))
+    for top in range(0, height, step):
+        strip = image.crop((0, top, width, min(top + step, height)))
+        small.paste(strip.convert(mode).reduce(factor), (0, top // factor))
+    with contextlib.suppress(Exception):  # of a damaged EXIF
+        small.getexif()[_ORIENTATION] = image.getexif()[_ORIENTATION]
+    return small
+
+
 def _pixels(
     image: Image.Image, spec: ImageSpec, prepare: Prepare, invert: Invert, first_frame: bool
 ) -> NDArray[np.uint8]:
@@ -319,6 +425,7 @@ def _pixels(
         frames = getattr(image, "n_frames", 2)
         raise DataError(f"animated ({frames} frames), expected one still image")
     image.load()
+    image = _reduced(image, _longest(spec))
     with contextlib.suppress(Exception):  # a damaged orientation leaves the picture as it lies
         image = ImageOps.exif_transpose(image)
     find_digit = spec.centered and prepare == "auto"
@@ -335,11 +442,11 @@ def _pixels(
     return of_its_size(array, spec, prepare, invert)
 
 
-def _check_size(image: Image.Image) -> None:
+def _check_size(image: Image.Image, pixels: int = MAX_PIXELS) -> None:
     width, height = image.size
-    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
-        raise DataError(
-            f"{width}x{height} is too large: expected at most {MAX_PIXELS:,} pixels, and at most "
+    if width * height > pixels or max(width, height) > MAX_SIDE:
+        raise TooLarge(
+            f"{width}x{height} is too large: expected at most {pixels:,} pixels, and at most "
             f"{MAX_SIDE:,} on a side"
         )
 

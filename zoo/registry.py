@@ -15,8 +15,9 @@ from pathlib import Path
 from types import ModuleType
 
 from zoo.entry import Entry
-from zoo.errors import ZooError, needs_extra, unknown
+from zoo.errors import UsageError, ZooError, needs_extra, unknown
 from zoo.recipe import NOTES
+from zoo.spec import is_name
 
 _MODELS = Path(__file__).parent / "models"
 _GROUP = "zoo.models"
@@ -47,9 +48,11 @@ def get(name: str) -> Entry:
     """Import the one file that declares `name` and return its `ENTRY`.
 
     Raises:
-        UsageError: no model has this name; the nearest one is named.
+        UsageError: no model has this name; the nearest one is named. Its name cannot be one.
         ZooError: the file declares no ENTRY, or torch is not installed.
     """
+    if name in _files() and not is_name(name):  # its card could not be read after the training
+        raise UsageError(f"{name}.py: expected a file name of letters, digits, '_', '-' and '.'")
     with needs_extra("train", f"model {name!r}"):
         if (file := _files().get(name)) is not None:
             if file.parent == _MODELS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar, Literal
 
 from msgspec import Struct
@@ -61,6 +62,14 @@ class TableSpec(Struct, frozen=True, forbid_unknown_fields=True, tag="table", ta
 
 
 Spec = ImageSpec | TableSpec
+
+
+def is_name(text: str) -> bool:
+    """Return whether a text can name a model: in addresses, file names, metrics and on pages.
+
+    Letters and digits of any script, "_", "-" and ".", at most 128; not first "." or "-".
+    """
+    return re.fullmatch(r"\w[\w.-]{0,127}", text) is not None
 
 
 def outputs(task: Task, classes: int) -> tuple[TensorSpec, ...]:

@@ -20,6 +20,19 @@ _API = (
 )  # fmt: skip
 #: The summaries of openapi.json in Chinese.
 SUMMARIES = {
+    "Statistics of all models that are loaded": "所有已加载模型的统计",
+    "Statistics of the model": "模型的统计",
+    "The model's configuration": "模型的配置",
+    "The models and their states": "各模型及其状态",
+    "Load the model (zoo serve --model-control explicit)": "加载模型（--model-control explicit）",
+    "Unload the model (zoo serve --model-control explicit)": "卸载模型（--model-control explicit）",
+    "The settings of trace": "跟踪的设置",
+    "The same settings; others are refused": "相同的设置；其他的会被拒绝",
+    "The settings of logging": "日志的设置",
+    "The system shared memory regions: none": "系统共享内存区域：无",
+    "The cuda shared memory regions: none": "CUDA 共享内存区域：无",
+    "Predict (KServe V1)": "预测（KServe V1）",
+    "The icon": "图标",
     "Server metadata": "服务器的元数据",
     "Does the server run?": "服务器在运行吗？",
     "Does the server take requests?": "服务器接受请求吗？",

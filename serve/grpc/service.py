@@ -1,4 +1,4 @@
-"""The same models over gRPC: the Open Inference Protocol's service, and the health service.
+"""The same models over gRPC: the protocol's service, and the health and reflection services.
 
 In the HTTP server's process and event loop, with the same queues, counters and access log. Raw
 tensors are answered with raw ones, typed contents with typed contents.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -20,11 +21,14 @@ import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 from numpy.typing import NDArray
 
 from serve import protocol
 from serve.access_log import Access
-from serve.errors import HttpError, stopping
+from serve.errors import HttpError, Unsupported, stopping
+from serve.grpc import management
+from serve.keys import accepted
 from serve.models import Models
 from zoo.bundle.card import Card
 from zoo.errors import ZooError
@@ -46,6 +50,10 @@ for _file in descriptor_pb2.FileDescriptorSet.FromString(
     (Path(__file__).parent / "proto" / "services.binpb").read_bytes()
 ).file:
     _pool.Add(_file)
+for _module in (health_pb2, reflection_pb2):  # for reflection, which shows one pool
+    _file = descriptor_pb2.FileDescriptorProto()
+    _module.DESCRIPTOR.CopyToProto(_file)
+    _pool.Add(_file)
 
 
 class Endpoint:
@@ -55,31 +63,37 @@ class Endpoint:
         self._models = models
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
+            interceptors=[_Keys(models)] if models.options.keys else None,
             options=[
                 ("grpc.max_receive_message_length", models.options.max_body),
                 ("grpc.max_send_message_length", -1),
-            ]
+            ],
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         functions: dict[str, Callable[[Any], Any]] = {
             "ServerLive": lambda request: {"live": True},
-            "ServerReady": lambda request: {"ready": not models.draining},
+            "ServerReady": lambda request: {"ready": not models.leaving},
             "ModelReady": self._model_ready,
             "ServerMetadata": lambda request: protocol.server_metadata(),
             "ModelMetadata": lambda request: protocol.model_metadata(
                 models.session(request.name, request.version or protocol.VERSION).card
             ),
             "ModelInfer": self._infer,
+            **management.functions(models),
         }
+        methods = _pool.FindServiceByName(SERVICE).methods_by_name
         handlers = {
-            method.name: grpc.unary_unary_rpc_method_handler(
-                self._counted(method, functions[method.name])
-            )
-            for method in _pool.FindServiceByName(SERVICE).methods
+            name: grpc.unary_unary_rpc_method_handler(self._unary(methods[name], function))
+            for name, function in functions.items()
         }
+        handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
+            self._stream(methods["ModelStreamInfer"])
+        )
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE, handlers),)
         )
+        names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server, pool=_pool)
 
     async def start(self) -> None:
         """Listen.
@@ -87,8 +101,14 @@ class Endpoint:
         Raises:
             ZooError: the address was taken meanwhile.
         """
+        options = self._models.options
         try:
-            self._server.add_insecure_port(self._models.options.grpc)
+            if options.certfile:
+                pair = (Path(options.keyfile).read_bytes(), Path(options.certfile).read_bytes())
+                secure = grpc.ssl_server_credentials([pair])
+                self._server.add_secure_port(options.grpc, secure)
+            else:
+                self._server.add_insecure_port(options.grpc)
         except RuntimeError:
             raise ZooError(f"cannot listen on {self._models.options.grpc} for gRPC") from None
         for name in (SERVICE, health.SERVICE_NAME):  # "", the whole server, is SERVING already
@@ -103,45 +123,96 @@ class Endpoint:
         """End; new requests are refused as UNAVAILABLE."""
         await self._server.stop(_GRACE)
 
-    def _counted(self, method: Any, function: Callable[[Any], Any]) -> Callable[[bytes, Any], Any]:
-        """Wrap a method: bytes to bytes, errors to status codes, counted and logged."""
+    def _unary(self, method: Any, function: Callable[[Any], Any]) -> Callable[[bytes, Any], Any]:
+        """Wrap a method: bytes to bytes, errors to status codes."""
         message = message_factory.GetMessageClass(method.input_type)
         answer = message_factory.GetMessageClass(method.output_type)
         name = f"{SERVICE}/{method.name}"
 
-        async def handle(data: bytes, context: Any) -> Any:
-            began = time.perf_counter()
-            model, status = "-", 500
-            self._models.running += 1
+        def encode(fields: dict[str, Any]) -> bytes:
+            reply: bytes = answer(**fields).SerializeToString()
+            return reply
+
+        async def handle(data: bytes, context: Any) -> bytes:
             try:
-                try:
-                    request = message.FromString(data)
-                except DecodeError:
-                    raise HttpError(400, f"expected the message of {name}") from None
-                model = str(getattr(request, "model_name", getattr(request, "name", "-")))
-                result = function(request)
-                fields = await result if inspect.isawaitable(result) else result
-                reply = answer(**fields).SerializeToString()
-                status = 200
-                return reply
+                reply = await self._counted(name, message, function, encode, data, context)
             except HttpError as error:
-                status, reason = error.status, str(error)
-            except asyncio.CancelledError:  # the client has gone, or its deadline is over
-                status = 499
-                raise
-            finally:
-                client = unquote(context.peer()).partition(":")[2].rpartition(":")[0].strip("[]")
-                self._models.done(Access(client, "POST", f"/{name}"), model, status, began)
-            await context.abort(_CODES.get(status, grpc.StatusCode.INTERNAL), reason)
+                code = _CODES.get(error.status, grpc.StatusCode.INTERNAL)
+                if isinstance(error, Unsupported):
+                    code = grpc.StatusCode.UNIMPLEMENTED
+                await context.abort(code, str(error))
+            return reply
 
         return handle
+
+    def _stream(self, method: Any) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]:
+        """Wrap ModelStreamInfer: requests in, answers out in their order, errors among them."""
+        message = message_factory.GetMessageClass(method.input_type)
+        answer = message_factory.GetMessageClass(method.output_type)
+        name = f"{SERVICE}/{method.name}"
+
+        def encode(response: dict[str, Any]) -> bytes:
+            # each request has one answer; clients of decoupled models wait for this mark
+            response["parameters"] = {"triton_final_response": {"bool_param": True}}
+            reply: bytes = answer(infer_response=response).SerializeToString()
+            return reply
+
+        async def handle(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+            async for data in requests:
+                try:
+                    reply = await self._counted(name, message, self._infer, encode, data, context)
+                except HttpError as error:
+                    reply = answer(error_message=str(error)).SerializeToString()
+                yield reply
+
+        return handle
+
+    async def _counted(
+        self,
+        name: str,
+        message: Any,
+        function: Callable[[Any], Any],
+        encode: Callable[[dict[str, Any]], bytes],
+        data: bytes,
+        context: Any,
+    ) -> bytes:
+        """Return a request's answer; it is counted and logged, whatever comes of it.
+
+        Raises:
+            HttpError: it is refused, or the server failed.
+        """
+        began = time.perf_counter()
+        model, status = "-", 500
+        self._models.running += 1
+        try:
+            try:
+                request = message.FromString(data)
+            except DecodeError:
+                raise HttpError(400, f"expected the message of {name}") from None
+            model = str(getattr(request, "model_name", getattr(request, "name", "-")))
+            result = function(request)
+            reply = encode(await result if inspect.isawaitable(result) else result)
+            status = 200
+            return reply
+        except HttpError as error:
+            status = error.status
+            raise
+        except Exception:
+            logging.getLogger("zoo").exception("%s failed", name)
+            raise HttpError(500, "the server failed; its log says more") from None
+        except asyncio.CancelledError:  # the client has gone, or its deadline is over
+            status = 499
+            raise
+        finally:
+            access = Access(_client(context), "POST", f"/{name}")
+            self._models.done(access, model, status, began)
 
     def _model_ready(self, request: Any) -> dict[str, bool]:
         try:
             self._models.session(request.name, request.version or protocol.VERSION)
         except HttpError:
             return {"ready": False}  # as Triton answers: asking is not an error
-        return {"ready": not self._models.draining}
+        return {"ready": not self._models.leaving}
 
     async def _infer(self, request: Any) -> dict[str, Any]:
         version = request.model_version or protocol.VERSION
@@ -149,14 +220,29 @@ class Endpoint:
         if self._models.draining:
             raise stopping()
         numbers = protocol.chosen(request.outputs, card)
-        outputs = await self._models.batchers[card.name].infer(_inputs(request, card))
+        counts = [0] * len(numbers)
+        for index, output in enumerate(request.outputs):
+            wanted = management.parameters(output.parameters)
+            protocol.refuse_shared_memory(wanted, output.name)
+            counts[index] = protocol.classes(wanted, card.outputs[numbers[index]], card)
+        limit = protocol.seconds(management.parameters(request.parameters))
+        outputs = await self._models.batcher(card.name).infer(_inputs(request, card), limit)
         tensors, blobs = [], []
-        for number in numbers:
-            array = outputs[number]
-            name = card.outputs[number].name
-            tensor: dict[str, Any] = {"name": name, "datatype": "FP32", "shape": array.shape}
+        for number, count in zip(numbers, counts, strict=True):
+            array: NDArray[Any] = outputs[number]
+            if count:
+                array = protocol.classified(array, count, card)
+            name, datatype = card.outputs[number].name, "BYTES" if count else "FP32"
+            tensor: dict[str, Any] = {"name": name, "datatype": datatype, "shape": array.shape}
             if request.raw_input_contents:
-                blobs.append(array.astype("<f4", copy=False).tobytes())
+                blobs.append(
+                    protocol.packed_texts(array)
+                    if count
+                    else array.astype("<f4", copy=False).tobytes()
+                )
+            elif count:
+                texts = [text.encode() for text in array.ravel().tolist()]
+                tensor["contents"] = {"bytes_contents": texts}
             else:
                 tensor["contents"] = {"fp32_contents": array.ravel().tolist()}
             tensors.append(tensor)
@@ -169,6 +255,41 @@ class Endpoint:
         }
 
 
+class _Keys(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
+    """Refuses calls without the API key, except those of the health service."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        self._keys = [key.encode() for key in models.options.keys]
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        given = {
+            k: v if isinstance(v, bytes) else v.encode() for k, v in details.invocation_metadata
+        }
+        path = details.method
+        if path.startswith(f"/{health.SERVICE_NAME}/") or accepted(
+            self._keys, given.get("authorization"), given.get("x-api-key")
+        ):
+            return await continuation(details)
+
+        async def refuse(request: Any, context: Any) -> None:
+            self._models.running += 1
+            access = Access(_client(context), "POST", path)
+            self._models.done(access, "-", 401, time.perf_counter())
+            reason = "expected the API key in the metadata: authorization: Bearer KEY"
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, reason)
+
+        method = await continuation(details)
+        if method is not None and method.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(refuse)  # before its first message
+        return grpc.unary_unary_rpc_method_handler(refuse)
+
+
+def _client(context: Any) -> str:
+    """Return a peer's address."""
+    return unquote(context.peer()).partition(":")[2].rpartition(":")[0].strip("[]")
+
+
 def _inputs(request: Any, card: Card) -> NDArray[Any]:
     """Read the tensor of a ModelInferRequest.
 
@@ -177,6 +298,7 @@ def _inputs(request: Any, card: Card) -> NDArray[Any]:
     """
     spec = card.inputs[0]
     tensor = protocol.only(request.inputs, spec)
+    protocol.refuse_shared_memory(management.parameters(tensor.parameters), tensor.name)
     dtype = np.dtype(spec.dtype).newbyteorder("<")
     filled = [field.name for field, _ in tensor.contents.ListFields()]
     size = math.prod(tensor.shape)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -17,8 +18,9 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from serve import protocol
 from serve.access_log import Access
-from serve.errors import HttpError, stopping
-from serve.http import images, openapi, pages
+from serve.errors import FAILED, HttpError, stopping
+from serve.http import body, images, management, openapi, pages, v1
+from serve.http.guard import Guard
 from serve.http.infer import infer
 from serve.http.reply import json
 from serve.metrics import CONTENT_TYPE
@@ -34,18 +36,20 @@ class App:
 
     def __init__(self, models: Models) -> None:
         self._models = models
+        self._guard = Guard(models.options)
         self._infer = {
             address: name
             for name in models.sessions
             for address in (
-                f"/v2/models/{name}/infer",
-                f"/v2/models/{name}/versions/{protocol.VERSION}/infer",
+                f"{models.options.root_path}/v2/models/{name}/infer",
+                f"{models.options.root_path}/v2/models/{name}/versions/{protocol.VERSION}/infer",
             )
         }
         self._starlette = Starlette(
             routes=_routes(models),
             exception_handlers={
                 HttpError: _on_http_error,
+                body.Disconnected: _on_disconnected,
                 HTTPException: _on_starlette_error,
                 Exception: _on_failure,
             },
@@ -69,6 +73,14 @@ class App:
         status = 499  # what the log shows if the client went away
         models.running += 1
         try:
+            try:
+                self._guard.check(scope)
+            except HttpError as error:
+                status = error.status
+                headers = dict(error.headers)
+                answer = Response(error.body, status, headers, media_type="application/json")
+                await answer(scope, receive, send)
+                return
             if name is not None:
                 status = await infer(models, name, scope, receive, send)
             else:
@@ -77,7 +89,7 @@ class App:
                     nonlocal status
                     if message["type"] == "http.response.start":
                         status = message["status"]
-                        if models.draining:
+                        if models.closing:
                             message["headers"].append((b"connection", b"close"))
                     await send(message)
 
@@ -105,7 +117,7 @@ def _routes(models: Models) -> list[BaseRoute]:
         return protocol.model_metadata(session(request).card)
 
     def ready(request: Request) -> dict[str, Any]:
-        if models.draining:
+        if models.leaving:
             raise stopping()
         return {"ready": True}
 
@@ -119,8 +131,13 @@ def _routes(models: Models) -> list[BaseRoute]:
     async def metrics(request: Request) -> Response:
         return Response(models.metrics.text(), media_type=CONTENT_TYPE)
 
+    def card(request: Request) -> dict[str, Any]:
+        # "ready" is KServe's V1 readiness
+        fields: dict[str, Any] = msgspec.to_builtins(session(request).card)
+        return fields | {"ready": not models.leaving}
+
     names = list(models.sessions)
-    described = openapi.document(names)
+    described = openapi.document(names, models.options.root_path)
     documents: dict[str, Callable[[Request], Any]] = {
         "/v2": lambda request: protocol.server_metadata(),
         "/v2/health/live": lambda request: {"live": True},
@@ -129,8 +146,8 @@ def _routes(models: Models) -> list[BaseRoute]:
         _VERSION: metadata,
         _MODEL + "/ready": model_ready,
         _VERSION + "/ready": model_ready,
-        "/v1/models": lambda request: [pages.summary(models, name) for name in names],
-        "/v1/models/{model}": lambda request: session(request).card,
+        "/v1/models": lambda request: pages.models(models),
+        "/v1/models/{model}": card,
         "/openapi.json": lambda request: described,
     }
 
@@ -141,14 +158,17 @@ def _routes(models: Models) -> list[BaseRoute]:
         return endpoint
 
     return [
+        *management.routes(models),  # before a model's: no model is named "stats"
         *(Route(path, document(function)) for path, function in documents.items()),
         Route(_MODEL + "/infer", unknown_infer, methods=["POST"]),
         Route(_VERSION + "/infer", unknown_infer, methods=["POST"]),
+        Route("/v1/models/{model}:predict", partial(v1.predict, models), methods=["POST"]),
         Route("/v1/predict/{model}", partial(images.predict, models), methods=["POST"]),
         Route("/v1/models/{model}/{picture}", partial(pages.picture, models)),
         Route("/metrics", metrics),
         Route("/docs", partial(pages.docs, openapi.page(names))),
         Route("/", pages.index),
+        Route("/favicon.ico", pages.icon),
         Mount("/page", pages.PageFiles(directory=pages.PAGE)),
     ]
 
@@ -157,6 +177,10 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HttpError)
     headers = dict(error.headers)
     return Response(error.body, error.status, headers, media_type="application/json")
+
+
+async def _on_disconnected(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)  # for the log: nobody reads it
 
 
 async def _on_starlette_error(request: Request, error: Exception) -> Response:
@@ -170,4 +194,4 @@ async def _on_starlette_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_failure(request: Request, error: Exception) -> Response:
-    return json({"error": "the server failed; its log says more"}, 500)
+    return Response(FAILED, 500, media_type="application/json")

@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
+from asyncio import FIRST_COMPLETED
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serve.errors import HttpError, stopping
+from serve.errors import HttpError, overloaded, stopping
 from serve.http import body
 from serve.http.reply import json
 from serve.models import Models
-from serve.options import Options
 from zoo import images
+from zoo.bundle.card import Card
 from zoo.errors import DataError
 from zoo.spec import ImageSpec
 
 #: The query parameters and their values, the default first.
 _QUERY = {"prepare": ("auto", "none"), "invert": ("auto", "yes", "no"), "seen": ("no", "yes")}
+_CHUNK = 1 << 18  # bytes of a form that are read at a time
 _CURL = "application/x-www-form-urlencoded"  # what `curl --data-binary @digit.png` sends
 
 
 async def predict(models: Models, request: Request) -> Response:
-    """Answer with a prediction for each file, or with its error; the others are still predicted."""
+    """Answer with a prediction for each file, or with its error; the others are still predicted.
+
+    Raises:
+        HttpError: what is wrong with the request; 503, its time is over or the server is busy.
+        Disconnected: the client has gone.
+    """
+    loop = asyncio.get_running_loop()
+    end = loop.time() + models.options.timeout
     session = models.session(request.path_params["model"])
     card, spec = session.card, session.card.spec
     if not isinstance(spec, ImageSpec):
@@ -39,20 +48,45 @@ async def predict(models: Models, request: Request) -> Response:
         raise HttpError(400, f"{card.name} takes features, not images: use {where}")
     how = _options(request)
     with_seen = how.pop("seen") == "yes"
-    files = await _files(request, models.options)
+    files = await _files(request, models)
     if models.draining:
         raise stopping()
-    # in a thread: a thousand large pictures must not block the event loop
-    decoded = await run_in_threadpool(_decode, [data for _, data in files], spec, how)
-    good = [array for array in decoded if not isinstance(array, str)]
+    with models.bodies.hold(sum(len(data) for _, data in files)):
+        work = asyncio.ensure_future(_predict(models, card, files, how, with_seen))
+        gone = asyncio.ensure_future(_gone(request))
+        try:
+            await asyncio.wait((work, gone), timeout=end - loop.time(), return_when=FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            work.cancel()  # nothing happens if it is done
+    if not work.done():
+        if gone.done():
+            raise body.Disconnected
+        raise overloaded(f"no answer within {models.options.timeout:g} s")
+    return work.result()
+
+
+async def _gone(request: Request) -> None:
+    """Wait until the client goes, which it may do once it has its answer."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _predict(
+    models: Models, card: Card, files: list[tuple[str, bytes]], how: dict[str, str], with_seen: bool
+) -> Response:
+    spec = card.spec
+    assert isinstance(spec, ImageSpec)
+    decoded = await models.decoding.decode([data for _, data in files], spec, how)
+    good = [array for array in decoded if not isinstance(array, DataError)]
     rows: Iterator[list[float]] = iter(())
     if good:
-        outputs = await models.batchers[card.name].infer(np.stack(good))
+        outputs = await models.batcher(card.name).infer(np.stack(good))
         rows = iter(outputs[1].tolist())
     predictions: list[dict[str, Any]] = []
     for (name, _), array in zip(files, decoded, strict=True):
-        if isinstance(array, str):
-            predictions.append({"name": name, "error": array})
+        if isinstance(array, DataError):
+            predictions.append({"name": name, "error": str(array)})
             continue
         probabilities = dict(zip(card.labels, next(rows), strict=True))
         label = max(probabilities, key=probabilities.__getitem__)
@@ -67,9 +101,11 @@ async def predict(models: Models, request: Request) -> Response:
         if with_seen:
             predictions[-1]["seen"] = _data_uri(array)
     document: dict[str, Any] = {"model": card.name, "predictions": predictions}
-    if not good:
-        document["error"] = predictions[0]["error"]
-    return json(document, 200 if good else 400)
+    if good:
+        return json(document)
+    document["error"] = predictions[0]["error"]
+    too_large = all(isinstance(error, images.TooLarge) for error in decoded)
+    return json(document, 413 if too_large else 400)
 
 
 def _options(request: Request) -> dict[str, str]:
@@ -90,25 +126,28 @@ def _data_uri(array: NDArray[np.uint8]) -> str:
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-async def _files(request: Request, options: Options) -> list[tuple[str, bytes]]:
+async def _files(request: Request, models: Models) -> list[tuple[str, bytes]]:
     """Return the names and bytes of the files: the body, or the parts of a multipart form."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     expected = kind in ("", "multipart/form-data", "application/octet-stream", _CURL)
     if not expected and not kind.startswith("image/"):
         kinds = "image/*, application/octet-stream or multipart/form-data"
         raise HttpError(415, f"Content-Type {kind!r}: expected {kinds}")
-    length = request.headers.get("content-length")
-    data = await body.read(
-        request.receive, length.encode() if length else None, options.max_body, options.timeout
-    )
-    data = body.decompress(data, request.headers.get("content-encoding", ""), options.max_body)
+    data = await body.read_request(request, models.options, models.bodies)
     if kind != "multipart/form-data":
         if not data:
             raise HttpError(400, "the body is empty: expected an image")
         return [("", data)]
 
+    position = 0
+
     async def receive() -> Any:
-        return {"type": "http.request", "body": data, "more_body": False}
+        nonlocal position
+        if position:
+            await asyncio.sleep(0)  # others' turn: a large form takes a tenth of a second
+        part = data[position : position + _CHUNK]
+        position += _CHUNK
+        return {"type": "http.request", "body": part, "more_body": position < len(data)}
 
     try:
         async with Request(request.scope, receive).form(max_files=1000) as form:
@@ -122,14 +161,3 @@ async def _files(request: Request, options: Options) -> list[tuple[str, bytes]]:
     if not files:
         raise HttpError(400, "the form has no file: expected one image or more")
     return files
-
-
-def _decode(files: list[bytes], spec: ImageSpec, how: Any) -> list[NDArray[np.uint8] | str]:
-    """Decode each file to uint8 [size, size, channels], or to the text of what is wrong with it."""
-    decoded: list[NDArray[np.uint8] | str] = []
-    for data in files:
-        try:
-            decoded.append(images.decode(data, spec, **how))
-        except DataError as error:
-            decoded.append(str(error))
-    return decoded

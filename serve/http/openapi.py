@@ -14,11 +14,13 @@ from zoo.version import __version__
 _FOLDER = Path(__file__).parent
 
 
-def document(models: list[str]) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document for the models that are served."""
+def document(models: list[str], root_path: str = "") -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document for the models that are served, below a prefix."""
     document: dict[str, Any] = msgspec.json.decode((_FOLDER / "openapi.json").read_bytes())
     document["info"]["version"] = __version__
     document["components"]["parameters"]["model"]["schema"]["enum"] = models
+    if root_path:
+        document["servers"] = [{"url": root_path}]
     return document
 
 

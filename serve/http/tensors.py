@@ -8,16 +8,28 @@ Source: https://github.com/triton-inference-server/server, docs/protocol/extensi
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from serve.errors import HttpError
-from serve.protocol import VERSION, chosen, finite, only
+from serve.http import large
+from serve.protocol import (
+    VERSION,
+    chosen,
+    classes,
+    classified,
+    finite,
+    only,
+    packed_texts,
+    refuse_shared_memory,
+    seconds,
+)
 from zoo.bundle.card import Card
 from zoo.spec import TensorSpec
 
@@ -28,28 +40,39 @@ class _Input(Struct, Generic[T]):
     name: str
     shape: list[int]
     datatype: str
-    data: T | UnsetType = UNSET
-    parameters: dict[str, Any] = {}
+    data: T | None = None
+    parameters: dict[str, Any] | None = None
 
 
 class _Output(Struct):
     name: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
 
 
 class _Request(Struct, Generic[T]):
+    """What may be absent may be null as well: many clients send all fields of their classes."""
+
     inputs: list[_Input[T]]
-    id: str = ""
-    outputs: list[_Output] = []
-    parameters: dict[str, Any] = {}
+    id: str | None = None
+    outputs: list[_Output] | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class Wanted(NamedTuple):
+    """An output to return: its number, whether as binary, and how many classes; 0: the tensor."""
+
+    number: int
+    binary: bool
+    classes: int = 0
 
 
 class Infer(NamedTuple):
-    """A request: the input, and the outputs to return: their numbers, and whether as binary."""
+    """A request: the input, the outputs to return, and its own time limit in seconds."""
 
     id: str
     inputs: NDArray[Any]
-    outputs: list[tuple[int, bool]]
+    outputs: list[Wanted]
+    timeout: float | None = None
 
 
 #: By the input's dtype, for flat data, which nearly all clients send; typed decoding is faster.
@@ -58,6 +81,12 @@ _flat: dict[str, msgspec.json.Decoder[Any]] = {
     "float32": msgspec.json.Decoder(_Request[list[float]]),
 }
 _any = msgspec.json.Decoder(_Request[Any])
+
+
+def is_large(body: bytes, header_length: str | None) -> bool:
+    """Say whether `parse` should run in a thread: the JSON of a request is large."""
+    binary = header_length is not None and header_length.isdigit() and len(header_length) < 7
+    return len(body) > large.LARGE and not (binary and int(header_length or 0) <= large.LARGE)
 
 
 def parse(body: bytes, header_length: str | None, card: Card) -> Infer:
@@ -74,11 +103,14 @@ def parse(body: bytes, header_length: str | None, card: Card) -> Infer:
     spec = card.inputs[0]
     binary = b""
     if header_length is not None:
-        if not header_length.isascii() or not header_length.isdigit():
-            raise HttpError(400, f"Inference-Header-Content-Length: not a size: {header_length!r}")
+        # int() refuses thousands of digits with an error of its own
+        if not re.fullmatch(r"[0-9]{1,18}", header_length):
+            raise HttpError(
+                400, f"Inference-Header-Content-Length: not a size: {header_length[:30]!r}"
+            )
         size = int(header_length)
         if size == 0:
-            everything = [(number, True) for number in range(len(card.outputs))]
+            everything = [Wanted(number, True) for number in range(len(card.outputs))]
             return Infer("", finite(_raw(body, spec), spec), everything)
         if size > len(body):
             raise HttpError(
@@ -87,7 +119,9 @@ def parse(body: bytes, header_length: str | None, card: Card) -> Infer:
         body, binary = body[:size], body[size:]
     request, flat = _decode(body, spec)
     tensor = only(request.inputs, spec)
-    binary_size = tensor.parameters.get("binary_data_size")
+    parameters = tensor.parameters or {}
+    refuse_shared_memory(parameters, tensor.name)
+    binary_size = parameters.get("binary_data_size")
     if binary_size is None:
         if binary:
             raise HttpError(400, f"{len(binary)} bytes after the JSON belong to no input")
@@ -95,11 +129,17 @@ def parse(body: bytes, header_length: str | None, card: Card) -> Infer:
     else:
         array = _binary_data(binary, binary_size, tensor, spec)
     inputs = finite(array.reshape(tensor.shape), spec)
-    return Infer(request.id, inputs, _wanted(request, card))
+    limit = seconds(request.parameters) if request.parameters else None
+    return Infer(request.id or "", inputs, _wanted(request, card), limit)
 
 
 def _decode(body: bytes, spec: TensorSpec) -> tuple[_Request[Any], bool]:
-    """Return the request, and whether its data was decoded as a flat list of numbers."""
+    """Return the request, and whether its data is flat: a list of numbers, or an array."""
+    if len(body) > large.LARGE:
+        try:
+            return msgspec.convert(large.decode(body, spec), _Request[Any]), True
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            raise HttpError(400, f"request: {error}") from None
     try:
         return _flat[spec.dtype].decode(body), True
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
@@ -111,12 +151,14 @@ def _decode(body: bytes, spec: TensorSpec) -> tuple[_Request[Any], bool]:
 
 
 def _json_data(tensor: _Input[Any], flat: bool, spec: TensorSpec) -> NDArray[Any]:
-    if tensor.data is UNSET:
+    if tensor.data is None:
         raise HttpError(400, f"{spec.name}: data is missing")
     array: NDArray[Any]
     try:
-        if not flat:
-            array = _nested_data(tensor.data, spec)
+        if isinstance(tensor.data, np.ndarray):
+            array = tensor.data
+        elif not flat:
+            array = nested(tensor.data, spec).reshape(-1)
         elif spec.dtype == "uint8":
             array = np.frombuffer(bytearray(tensor.data), np.uint8)  # faster than bytes(list)
         else:
@@ -125,31 +167,36 @@ def _json_data(tensor: _Input[Any], flat: bool, spec: TensorSpec) -> NDArray[Any
             ):  # a number too large becomes infinity, which `finite` refuses
                 array = np.array(tensor.data, np.float32)
     except (ValueError, OverflowError):  # a number beyond a byte
-        array = _nested_data(tensor.data, spec)
+        array = nested(tensor.data, spec).reshape(-1)
     if array.size != math.prod(tensor.shape):
         raise HttpError(400, f"{spec.name}: shape {tensor.shape} needs {math.prod(tensor.shape)} "
                              f"values, given {array.size}")  # fmt: skip
     return array
 
 
-def _nested_data(data: Any, spec: TensorSpec) -> NDArray[Any]:
-    """Read nested lists, or raise what is wrong with them."""
+def nested(data: Any, spec: TensorSpec) -> NDArray[Any]:
+    """Return nested lists as an array of the input's type, of the shape that they have.
+
+    Raises:
+        HttpError: 400, what is wrong with them.
+    """
     expected = "integers from 0 to 255" if spec.dtype == "uint8" else "numbers"
     try:
-        array = np.array(data)
+        numbers = np.array(data)
     except (ValueError, OverflowError):
-        array = np.array(None)
+        numbers = np.array(None)
     kinds = "iu" if spec.dtype == "uint8" else "iuf"
-    if array.dtype.kind not in kinds or array.ndim == 0:
+    if numbers.dtype.kind not in kinds or numbers.ndim == 0:
         raise HttpError(400, f"{spec.name}: data: expected {expected}, flat or nested")
-    if spec.dtype == "uint8" and (array.min() < 0 or array.max() > 255):
+    if spec.dtype == "uint8" and numbers.size and (numbers.min() < 0 or numbers.max() > 255):
         raise HttpError(400, f"{spec.name}: data: expected {expected}")
-    return array.astype(spec.dtype).reshape(-1)
+    with np.errstate(over="ignore"):  # infinity is refused later
+        return numbers.astype(spec.dtype)
 
 
 def _binary_data(binary: bytes, size: Any, tensor: _Input[Any], spec: TensorSpec) -> NDArray[Any]:
     expected = math.prod(tensor.shape) * np.dtype(spec.dtype).itemsize
-    if tensor.data is not UNSET:
+    if tensor.data is not None:
         raise HttpError(400, f"{spec.name}: has both data and binary_data_size")
     if type(size) is not int or size != expected:
         raise HttpError(400, f"{spec.name}: shape {tensor.shape} needs {expected} bytes, "
@@ -168,11 +215,18 @@ def _raw(body: bytes, spec: TensorSpec) -> NDArray[Any]:
     return np.frombuffer(body, np.dtype(spec.dtype).newbyteorder("<")).reshape(shape)
 
 
-def _wanted(request: _Request[Any], card: Card) -> list[tuple[int, bool]]:
-    default = request.parameters.get("binary_data_output") is True
-    binary = [output.parameters.get("binary_data", default) is True for output in request.outputs]
-    numbers = chosen(request.outputs, card)
-    return list(zip(numbers, binary or [default] * len(numbers), strict=True))
+def _wanted(request: _Request[Any], card: Card) -> list[Wanted]:
+    default = (request.parameters or {}).get("binary_data_output") is True
+    if not request.outputs:
+        return [Wanted(number, default) for number in range(len(card.outputs))]
+    wanted = []
+    for output, number in zip(request.outputs, chosen(request.outputs, card), strict=True):
+        parameters = output.parameters or {}
+        refuse_shared_memory(parameters, output.name)
+        binary = parameters.get("binary_data", default) is True
+        count = classes(parameters, card.outputs[number], card) if parameters else 0
+        wanted.append(Wanted(number, binary, count))
+    return wanted
 
 
 def answer(
@@ -184,15 +238,17 @@ def answer(
         The body, and the length of its JSON part if tensors follow it, else None.
     """
     tensors, blobs = [], []
-    for number, binary in request.outputs:
-        array = outputs[number]
+    for number, binary, count in request.outputs:
+        array: NDArray[Any] = outputs[number]
+        if count:
+            array = classified(array, count, card)
         tensor: dict[str, Any] = {
             "name": card.outputs[number].name,
-            "datatype": "FP32",
+            "datatype": "BYTES" if count else "FP32",
             "shape": array.shape,
         }
         if binary:
-            blob = array.astype("<f4", copy=False).tobytes()
+            blob = packed_texts(array) if count else array.astype("<f4", copy=False).tobytes()
             blobs.append(blob)
             tensor["parameters"] = {"binary_data_size": len(blob)}
         else:

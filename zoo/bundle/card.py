@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from zoo.errors import VerificationError
 from zoo.recipe import Recipe
-from zoo.spec import Spec, Task, TensorSpec
+from zoo.spec import Spec, Task, TensorSpec, is_name
 
 #: The format of cards that this version writes.
 FORMAT = 2
@@ -150,15 +150,20 @@ def parse(data: bytes, source: str) -> Card:
     """Read a card from JSON bytes; `source` names it in the message.
 
     Raises:
-        VerificationError: not JSON, a missing or unknown field, a value of the wrong type, or a
-            format that this version does not read.
+        VerificationError: not JSON, a missing or unknown field, a value of the wrong type, a name
+            that cannot be one, or a format that this version does not read.
     """
     try:
-        version = msgspec.json.decode(data, type=_Version).format
+        about = msgspec.json.decode(data, type=_Version)
+        version = about.format
         if version == 1:
-            return msgspec.convert(_from_format_1(msgspec.json.decode(data)), Card)
+            return _checked(msgspec.convert(_from_format_1(msgspec.json.decode(data)), Card))
+        if version == FORMAT and about.ready is None:
+            return _checked(msgspec.json.decode(data, type=Card))
         if version == FORMAT:
-            return msgspec.json.decode(data, type=Card)
+            fields = msgspec.json.decode(data)
+            del fields["ready"]
+            return _checked(msgspec.convert(fields, Card))
     except msgspec.DecodeError as error:  # ValidationError is one too
         raise VerificationError(f"{source} is not a valid card: {error}") from None
     raise VerificationError(
@@ -166,8 +171,30 @@ def parse(data: bytes, source: str) -> Card:
     )
 
 
+def _checked(card: Card) -> Card:
+    """Return the card; it may be a stranger's, and its names become addresses and paths.
+
+    Raises:
+        msgspec.ValidationError: a name that cannot be one.
+    """
+    if not is_name(card.name):
+        raise msgspec.ValidationError(
+            f"name {card.name!r}: expected letters, digits, '_', '-' and '.', at most 128"
+        )
+    for file in card.files:
+        if not is_name(file):
+            raise msgspec.ValidationError(f"files {file!r}: expected the name of a file beside it")
+    if not card.inputs or not card.outputs:
+        raise msgspec.ValidationError("inputs and outputs: expected at least one")
+    for tensor in (*card.inputs, *card.outputs):
+        if not tensor.name or not tensor.name.isprintable():
+            raise msgspec.ValidationError(f"{tensor.name!r}: expected the name of a tensor")
+    return card
+
+
 class _Version(Struct):
     format: int
+    ready: bool | None = None  # what `zoo serve` adds to a card, for KServe's clients
 
 
 def _from_format_1(plain: dict[str, Any]) -> dict[str, Any]:

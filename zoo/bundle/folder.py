@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -18,6 +18,10 @@ from zoo.bundle.card import CARD, ONNX, WEIGHTS, Card, parse, text
 from zoo.errors import UsageError, VerificationError, unknown
 from zoo.files import write_atomic
 
+#: What training draws into a bundle besides.
+PICTURES = ("curves.png", "confusion.png")
+_PNG = b"\x89PNG\r\n\x1a\n"
+_LARGEST_PICTURE = 4_000_000  # bytes
 _PACKAGE = Path(__file__).parent.parent
 
 
@@ -27,6 +31,8 @@ class Bundle:
 
     path: Path
     card: Card
+    #: Files that are in memory, by name; see `hold`.
+    held: dict[str, bytes] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def open(cls, name: str | os.PathLike[str] | Bundle) -> Bundle:
@@ -56,20 +62,68 @@ class Bundle:
         """Return the bytes of one of the card's files, checked against its SHA-256.
 
         Raises:
-            VerificationError: the file is missing or was changed.
+            VerificationError: the file is not on the card, is missing, was changed, or is a link to
+                a file outside the bundle.
         """
-        try:
-            data = (self.path / name).read_bytes()
-        except FileNotFoundError:
-            raise VerificationError(f"bundle {self.path}: {name} is missing") from None
+        expected = self.card.files.get(name)
+        if expected is None:
+            raise VerificationError(
+                f"bundle {self.path}: {name} does not match its card, which does not name it"
+            )
+        if (data := self.held.get(name)) is None:
+            data = self._file(name).read_bytes()
         digest = hashlib.sha256(data).hexdigest()
-        expected = self.card.files.get(name, "not on the card")
         if digest != expected:
             raise VerificationError(
                 f"bundle {self.path}: {name} does not match its card "
                 f"(SHA-256 {digest[:12]}..., expected {expected[:12]}...)"
             )
         return data
+
+    def picture(self, name: str) -> bytes | None:
+        """Return a picture that training drew, or None if there is none; no card has its hash.
+
+        Args:
+            name: one of `PICTURES`.
+        """
+        if name in self.held:
+            return self.held[name]
+        try:
+            with self._file(name).open("rb") as file:
+                data = file.read(_LARGEST_PICTURE + 1)
+        except (VerificationError, OSError):
+            return None
+        return data if data.startswith(_PNG) and len(data) <= _LARGEST_PICTURE else None
+
+    def hold(self, name: str) -> Bundle:
+        """Return the bundle under a name, with what serving needs of it in memory.
+
+        So it stays the version that it is now, whatever happens to its files.
+
+        Raises:
+            VerificationError: as `read`.
+        """
+        held = {ONNX: self.read(ONNX)}
+        held |= {file: data for file in PICTURES if (data := self.picture(file)) is not None}
+        return Bundle(self.path, msgspec.structs.replace(self.card, name=name), held)
+
+    def _file(self, name: str) -> Path:
+        """Return the path of one of its files.
+
+        Raises:
+            VerificationError: it is missing, is not a file, or is a link that leads out of here.
+        """
+        root, path = self.path.resolve(), (self.path / name).resolve()
+        homes = [root]
+        if root.parent.name == "snapshots":  # the Hub's cache: its files are links into blobs/
+            homes.append(root.parent.parent / "blobs")
+        if not any(path.is_relative_to(home) for home in homes):
+            raise VerificationError(f"bundle {self.path}: {name} is a link to a file outside of it")
+        if not path.exists():
+            raise VerificationError(f"bundle {self.path}: {name} is missing")
+        if not path.is_file():
+            raise VerificationError(f"bundle {self.path}: {name} is not a file")
+        return path
 
     def describe(self) -> dict[str, str]:
         """Return the card in lines for people: what each line is about, and its text."""

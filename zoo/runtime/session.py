@@ -20,8 +20,16 @@ from numpy.typing import NDArray
 from zoo import arrays
 from zoo.bundle.card import ONNX
 from zoo.bundle.folder import Bundle
-from zoo.errors import DataError, UsageError, unknown
+from zoo.errors import (
+    DataError,
+    UsageError,
+    VerificationError,
+    ZooError,
+    first_line,
+    unknown,
+)
 from zoo.images import Invert, Prepare
+from zoo.runtime import contract
 from zoo.runtime import inputs as given
 from zoo.runtime.cuda import Runner
 from zoo.runtime.openvino import compile_graph
@@ -72,7 +80,7 @@ class Session:
 
     Raises:
         UsageError: no such bundle or device name.
-        VerificationError: the ONNX file does not match the card.
+        VerificationError: the ONNX file does not match the card, or cannot be loaded.
         DeviceError: the device is not available, and why.
     """
 
@@ -108,7 +116,17 @@ class Session:
                 "tensorrt": {"trt_fp16_enable": str(fp16)},
             }
             options = session_options(threads, spin)
-            session, self.device = open_session(bundle.read(ONNX), device, options, settings)
+            graph = bundle.read(ONNX)
+            try:
+                session, self.device = open_session(graph, device, options, settings)
+            except ZooError:
+                raise
+            except Exception as error:  # ONNX Runtime's own; nothing but the graph causes it
+                raise VerificationError(
+                    f"bundle {bundle.path}: {ONNX} cannot be loaded: {first_line(error)}"
+                ) from None
+            if problem := contract.mismatch(session, self.card):
+                raise VerificationError(f"bundle {bundle.path}: {problem}")
             if self.device in ("cuda", "tensorrt"):
                 self._run = Runner(session, self._input, self.card.outputs, graphs=graphs).run
             else:
@@ -157,6 +175,20 @@ class Session:
             self._run(zeros)
             times.append(time.perf_counter() - began)
         return min(times)
+
+    def check(self) -> None:
+        """Run two rows of zeros, to see before any request that the graph answers as its card says.
+
+        Raises:
+            VerificationError: it fails, or its outputs have another shape or dtype.
+        """
+        try:
+            outputs = self._run(np.zeros((2, *self._input.row), self._input.dtype))
+            problem = contract.wrong_answer(outputs, self.card.outputs, 2)
+        except Exception as error:  # ONNX Runtime's own
+            problem = first_line(error)
+        if problem:
+            raise VerificationError(f"{self.card.name}: the graph does not fit its card: {problem}")
 
     def predict(self, inputs: Any) -> Prediction:
         """Predict any number of rows.

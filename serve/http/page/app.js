@@ -18,6 +18,7 @@ const TEXT = {
     "confusion.png": "Test errors of", picture: "Picture of",
     unreachable: "The server does not answer. The next stroke tries again.",
     busy: "The server cannot answer now. The next stroke tries again.",
+    reading: (name) => `Reading ${name} …`, tryTable: "Try it", predict: "Predict",
     refused: (why) => why, ms: "ms", none: "No image model is served here.",
   },
   zh: {
@@ -37,8 +38,20 @@ const TEXT = {
     "confusion.png": "测试错误：", picture: "图片：",
     unreachable: "服务器没有应答；下一笔会再试。",
     busy: "服务器暂时无法应答；下一笔会再试。",
+    reading: (name) => `正在识别 ${name} …`, tryTable: "试一试", predict: "预测",
     refused: (why) => `服务器的答复：${why}`, ms: "毫秒", none: "这里没有图像模型。",
   },
+};
+
+// What the shipped cards say, for readers of Chinese; another card's text stays as it is.
+const CHINESE = {
+  mnist: "MNIST 手写数字", diabetes: "糖尿病数据集", "breast-cancer": "乳腺癌数据集",
+  "Centered single digits as in MNIST; anything else gets a digit too.":
+    "适用于像 MNIST 那样居中的单个数字；其他图片也会被识别成某个数字。",
+  "442 patients of one study; a teaching example, not for medical use.":
+    "数据来自一项研究的 442 名患者；仅供教学，不可用于医疗。",
+  "569 patients of one hospital; a teaching example, not for medical use.":
+    "数据来自一家医院的 569 名患者；仅供教学，不可用于医疗。",
 };
 
 // Strokes of the sample digits, in a square of 100; a repeated point is a corner.
@@ -69,6 +82,7 @@ let problem = ""; // of v1/models itself
 let loading = null;
 let timer = 0;
 let saying = 0;
+let reading = ""; // the name of the picture that is being read
 let lang = remembered() ?? (navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en");
 
 function remembered(value) {
@@ -90,6 +104,7 @@ function make(tag, properties = {}, ...children) {
 
 const digits = () => !readers.length || readers.some(({ labels }) => labels.join("") === "0123456789");
 const t = (key) => (!digits() && TEXT[lang][`${key}Other`]) || TEXT[lang][key];
+const local = (text) => (lang === "zh" && CHINESE[text]) || text;
 const percent = (fraction) => `${(100 * fraction).toFixed(1)} %`;
 const best = (values) => values.indexOf(Math.max(...values));
 
@@ -175,6 +190,7 @@ async function pump(model) {
 
 function fresh(drawn) {
   round += 1;
+  reading = "";
   strokes = drawn;
   for (const model of readers) {
     Object.assign(model, { next: null, result: null, problem: "", seen: "" });
@@ -239,7 +255,7 @@ async function ask(model, question, mine) {
 }
 
 function load() {
-  loading ??= call("v1/models").then((summaries) => {
+  loading ??= call("v1/models").then(({ summaries }) => {
     problem = "";
     models = summaries;
     readers = models.filter(({ input, labels }) => input.shape.length === 4 && labels.length);
@@ -276,9 +292,15 @@ async function readFile(file, button) {
   fresh([]);
   const mine = round;
   button.setAttribute("aria-pressed", true);
+  button.setAttribute("aria-busy", true);
+  reading = file.name || t("picture");
+  say();
   await Promise.all(readers.map((model) =>
     ask(model, () => predict(model, file).catch(named), mine)));
+  button.removeAttribute("aria-busy");
   if (mine !== round) return false;
+  reading = "";
+  say();
   showSeen(button, mine);
   button.querySelector("b").textContent = majority()?.label ?? "–";
   button.title = readers.find((model) => model.problem)?.problem ?? "";
@@ -343,6 +365,10 @@ function say() {
   const line = problem || (readers.find((model) => model.problem)?.problem ?? "");
   if ($("problem").textContent !== line) $("problem").textContent = line;
   clearTimeout(saying);
+  if (reading && !line) {
+    $("summary").textContent = t("reading")(reading);
+    return;
+  }
   saying = setTimeout(() => {
     const winner = majority();
     $("summary").textContent = line ? ""
@@ -366,7 +392,7 @@ function block(model) {
 function card(model) {
   const names = [make("p", { lang: "en" }, model.title), make("p", { lang: "zh-CN" }, model.lesson)];
   const facts = [["score", model.score], ["parameters", model.parameters.toLocaleString("en")],
-    ["data", model.dataset], ["task", t(model.task) ?? model.task]];
+    ["data", local(model.dataset)], ["task", t(model.task) ?? model.task]];
   return make("article", { "data-card": model.name },
     make("h3", {}, model.name), ...(lang === "zh" ? names.reverse() : names),
     make("dl", {}, ...facts.map(([key, value]) =>
@@ -374,7 +400,40 @@ function card(model) {
     make("div", { class: "pictures" }, ...model.pictures.map((source) =>
       make("a", { href: source, target: "_blank" }, make("img", { src: source, loading: "lazy",
         alt: `${t(source.split("/").at(-1)) ?? t("picture")} ${model.name}` })))),
-    make("p", { class: "limits", lang: "en" }, model.limits));
+    ...(model.columns ? [table(model)] : []),
+    make("p", { class: "limits", lang: local(model.limits) === model.limits ? "en" : "zh-CN" },
+      local(model.limits)));
+}
+
+/** A form with a row's values, those of the training data's mean to begin with. */
+function table(model) {
+  const fields = model.columns.map((column, i) => make("label", {}, make("span", {}, column),
+    make("input", { type: "number", step: "any", required: "", value: model.example[i] })));
+  const output = make("output");
+  const form = make("form", {}, make("div", { class: "fields" }, ...fields),
+    make("button", {}, t("predict")), output);
+  form.onsubmit = async (event) => {
+    event.preventDefault();
+    output.textContent = "…";
+    try {
+      output.textContent = await row(model, fields.map((field) => field.lastChild.valueAsNumber));
+    } catch (error) {
+      output.textContent = error.message;
+    }
+  };
+  return make("details", { class: "table" }, make("summary", {}, t("tryTable")), form);
+}
+
+async function row(model, data) {
+  const input = { name: model.input.name, shape: [1, data.length], datatype: "FP32", data };
+  const { outputs } = await call(`v2/models/${model.name}/infer`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ inputs: [input] }),
+  });
+  const values = outputs.at(-1).data;
+  if (!model.labels.length) return values.map((value) => value.toPrecision(4)).join(", ");
+  return `${model.labels[best(values)]} ${percent(Math.max(...values))}`;
 }
 
 /** Show everything in the chosen language. */
