@@ -12,6 +12,7 @@ import os
 import sys
 from functools import partial
 from importlib import import_module
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -633,6 +634,8 @@ def benchmark(
     options: dict[str, Any] = {"threads": threads, "graphs": cuda_graphs, "fp16": fp16}
     bundles = [Bundle.open(name) for name in models or shipped()]
     sizes = batch or bench.BATCHES
+    if not isfinite(seconds):
+        raise UsageError(f"--seconds {seconds}: expected a number of seconds")
     results = bench.benchmark(bundles, device, sizes, seconds, engine=engine, **options)
     if plot is not None:
         with needs_extra("train", "--plot"):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from zoo.errors import listed
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
@@ -76,6 +79,21 @@ def _try_lock(file: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def is_left_about(name: str) -> bool:
+    """Say whether systems leave files or folders of this name about: hidden ones and the like."""
+    return name.startswith(".") or name.lower() in ("__macosx", "thumbs.db", "desktop.ini")
+
+
+def passed_over(suffixes: Counter[str]) -> str:
+    """Return what was passed over in a line: "12 files passed over: 8 .mp4, 3 .txt, 1 .pdf"."""
+    total = suffixes.total()
+    if not total:
+        return ""
+    named = [(-count, suffix or "without a suffix") for suffix, count in suffixes.items()]
+    names = listed([f"{-count:,} {suffix}" for count, suffix in sorted(named)])
+    return f"{total:,} {'file' if total == 1 else 'files'} passed over: {names}"
 
 
 def readable(name: str) -> str:

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from tarfile import HeaderError
 from typing import Any
 
-from serve.batch.files import is_left_about
 from zoo import images
 from zoo.errors import DataError, first_line
+from zoo.files import is_left_about
 
 #: Bytes of one image file or archive member; a larger one is an error, not a full memory.
 MAX_FILE = 64_000_000
@@ -43,7 +43,7 @@ def _zip(path: str) -> Iterator[Member]:
     with archive:
         for info in archive.infolist():
             name = _name(info)
-            if info.is_dir() or is_left_about(name):
+            if info.is_dir() or _left_about(name):
                 continue
             try:
                 yield name, _zip_member(archive, info)
@@ -90,7 +90,9 @@ def _tar(path: str) -> Iterator[Member]:
         with tarfile.open(path, tarinfo=_Entry) as archive:
             for entry in archive:
                 offset = archive.offset
-                if entry.isdir() or is_left_about(entry.name):
+                if entry.isdir() or any(
+                    map(is_left_about, entry.name.removeprefix("./").split("/"))
+                ):
                     continue
                 try:
                     yield entry.name, _tar_member(archive, entry)
@@ -131,12 +133,19 @@ class _Entry(tarfile.TarInfo):
 
 
 def _check_end(archive: Any) -> None:
-    """Raise DataError unless the archive ends with its end mark."""
+    """Raise DataError unless the archive ends with its end mark.
+
+    The standard library has these errors, and their type stubs do not.
+    """
     if isinstance(archive.ending, tarfile.EOFHeaderError):  # type: ignore[attr-defined]
         return
     damaged = isinstance(archive.ending, tarfile.InvalidHeaderError)  # type: ignore[attr-defined]
     reason = "a damaged header" if damaged else "no end mark, so it may be cut short"
     raise DataError(f"damaged archive at byte {archive.offset:,} ({reason}): the rest is not read")
+
+
+def _left_about(name: str) -> bool:
+    return any(is_left_about(part) for part in name.split("/") if part not in ("", "."))
 
 
 def _is_image(name: str) -> bool:

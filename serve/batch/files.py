@@ -24,6 +24,7 @@ from serve.batch import remote
 from zoo import images
 from zoo.datasets import csv, idx
 from zoo.errors import DataError
+from zoo.files import is_left_about
 
 File = tuple[str, str]
 
@@ -33,8 +34,6 @@ _PATIENCE = 0.5
 #: Bytes at the beginning of a file that tell its kind; a tar archive's signature ends at 263.
 _HEAD = 512
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
-#: What systems leave in folders, besides hidden files.
-_LEFT_ABOUT = {"__macosx", "thumbs.db", "desktop.ini"}
 
 
 def files(inputs: Iterable[str]) -> Iterator[File]:
@@ -153,7 +152,7 @@ def walk(folder: str) -> Iterator[File]:
         below = []
         for entry in found:
             name = entry.name
-            if name[0] == "." or name.lower() in _LEFT_ABOUT:
+            if is_left_about(name):
                 continue
             if entry.is_dir():
                 links = departures
@@ -179,12 +178,6 @@ def _leads_back(link: str, departures: tuple[str, ...]) -> bool:
     """Say whether a link leads to a folder that one of these folders is, or lies in."""
     target = os.path.realpath(link)
     return any(folder == target or folder.startswith(target + os.sep) for folder in departures)
-
-
-def is_left_about(path: str) -> bool:
-    """Say whether a file is one that systems leave about: hidden, or a Mac's `__MACOSX/._x.png`."""
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    return any(part.startswith(".") or part.lower() in _LEFT_ABOUT for part in parts)
 
 
 def kind(path: str) -> str:

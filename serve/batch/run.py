@@ -19,6 +19,7 @@ from serve.batch import files, sources
 from serve.batch.sinks import Columns, Sink
 from zoo.datasets import csv
 from zoo.errors import UsageError, unknown
+from zoo.files import passed_over
 from zoo.progress import Bar
 from zoo.runtime.session import Session
 
@@ -76,10 +77,7 @@ class Tally:
         before = f" ({self.earlier:,} of them written before)" if self.earlier else ""
         lines = [f"{self.rows:,} rows{before} on {self.device}, {speed:,.0f} rows/s"]
         if self.passed:
-            kinds = (f"{n:,} {kind or 'without a suffix'}" for kind, n in self.passed.most_common())
-            total = self.passed.total()
-            files = "file" if total == 1 else "files"
-            lines.append(f"zoo: {total:,} {files} passed over: {', '.join(kinds)}")
+            lines.append(f"zoo: {passed_over(self.passed)}")
         if self.failed:
             failed = f"zoo: {self.failed:,} of {self.rows:,} inputs failed"
             lines.append(f"{failed}, first {self.first_error}")

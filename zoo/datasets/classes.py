@@ -7,6 +7,7 @@ What is passed over is counted. `zoo.datasets.folder` has the same for a DataLoa
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import stat
 from collections import Counter
@@ -19,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo import images
-from zoo.errors import DataError, listed
-from zoo.files import readable
+from zoo.errors import DataError
+from zoo.files import is_left_about, passed_over, readable
 from zoo.spec import ImageSpec
 
 #: Names of folders that are a part of the data, in any case, and no class.
@@ -134,7 +135,7 @@ def find(root: str | os.PathLike[str], least: int = 2) -> Classes:
         classes.paths += paths
         counts.append(len(paths))
     for path in root.iterdir():  # beside the class folders: of no class
-        if not path.is_dir() and _visible(path.name):
+        if not path.is_dir() and not is_left_about(path.name):
             classes.passed_over[_suffix(path)] += 1
     classes.targets = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
     return classes
@@ -172,16 +173,6 @@ def read(classes: Classes, spec: ImageSpec, invert: images.Invert = "auto") -> F
     return Folder(np.stack(arrays), numbers, labels, errors, digests, classes.passed_over)
 
 
-def passed_over(suffixes: Counter[str]) -> str:
-    """Return what was passed over in a line: "12 files passed over: 8 .mp4, 3 .txt, 1 .pdf"."""
-    total = suffixes.total()
-    if not total:
-        return ""
-    ordered = sorted(suffixes.items(), key=lambda item: (-item[1], item[0]))
-    names = listed([f"{count:,} {suffix}" for suffix, count in ordered])
-    return f"{total:,} {'file' if total == 1 else 'files'} passed over: {names}"
-
-
 def _walk(folder: Path, classes: Classes) -> Iterator[Path]:
     """Yield the files below a folder; what a link leads to a second time is not entered again."""
 
@@ -196,8 +187,8 @@ def _walk(folder: Path, classes: Classes) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(filter(_visible, folders))
-        yield from (Path(base, name) for name in names if _visible(name))
+        folders[:] = sorted(itertools.filterfalse(is_left_about, folders))
+        yield from (Path(base, name) for name in names if not is_left_about(name))
 
 
 def _is_picture(path: Path, classes: Classes) -> bool:
@@ -222,12 +213,10 @@ def _suffix(path: Path) -> str:
 
 
 def _folders(root: Path) -> list[Path]:
-    """Return the folders in a folder, sorted; hidden ones and a Mac's `__MACOSX` do not count."""
+    """Return the folders in a folder, sorted; what systems leave about does not count."""
     try:
-        return sorted(path for path in root.iterdir() if _visible(path.name) and path.is_dir())
+        return sorted(
+            path for path in root.iterdir() if not is_left_about(path.name) and path.is_dir()
+        )
     except OSError:
         return []  # whoever reads its files has the reason
-
-
-def _visible(name: str) -> bool:
-    return not name.startswith(".") and name != "__MACOSX"

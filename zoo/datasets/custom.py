@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo import images, preparation
+from zoo import files, images, preparation
 from zoo.datasets import classes, csv, digits, labelled, parquet, torchvision
 from zoo.datasets.dataset import Dataset, Split
 from zoo.errors import DataError, UsageError, listed, nearest
@@ -142,7 +142,7 @@ def _folder(path: Path, recipe: Recipe) -> Dataset:
         total = len(errors) + sum(len(part.targets) for part in parts.values())
         notes.append(f"{len(errors):,} of {total:,} files cannot be read, first {file}: {reason}")
     if passed_over:
-        notes.append(classes.passed_over(passed_over))
+        notes.append(files.passed_over(passed_over))
     if are_digits:
         notes.append(
             "the pictures are digits: each is found, scaled and centered as in MNIST, here and by "

@@ -16,6 +16,7 @@ from zoo import datasets, images
 from zoo.bundle.card import Card
 from zoo.datasets import Split, classes, csv, custom, labelled, torchvision
 from zoo.errors import DataError, UsageError, listed, nearest
+from zoo.files import passed_over
 from zoo.spec import ImageSpec, TableSpec
 
 #: The parts of split data, the best one to evaluate on first.
@@ -145,7 +146,7 @@ def _folder(card: Card, spec: ImageSpec, path: Path) -> OwnData:
     folder = found.get(part, path)
     contents = classes.read(classes.find(folder, 1), spec)
     numbers = _numbers(card, contents.labels, str(folder))
-    notes = [classes.passed_over(contents.passed_over)] if contents.passed_over else []
+    notes = [passed_over(contents.passed_over)] if contents.passed_over else []
     failed = [f"{file}: {reason}" for file, reason in contents.errors]
     return _own(contents.inputs, numbers[contents.targets], str(folder), failed, notes)
 
