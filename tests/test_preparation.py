@@ -117,3 +117,21 @@ def test_ink_of_one_kind_on_request(spec: ImageSpec) -> None:
     dark = png(battery.conditions(np.random.default_rng(0))["dark on light"](battery.drawn(0, 0)))
     found = images.decode(dark, spec, invert="yes")
     np.testing.assert_array_equal(found, images.decode(dark, spec))
+
+
+@pytest.mark.parametrize(
+    ("size", "dark"), [((140, 160), True), ((112, 112), True), ((280, 280), False)]
+)
+def test_wide_strokes_on_even_paper_stay_whole(
+    size: tuple[int, int], dark: bool, spec: ImageSpec
+) -> None:
+    """MNIST's own digits enlarged: their strokes are wide for their pictures."""
+    train = mnist.load().train
+    digits, pictures = train.inputs[:300, :, :, 0], []
+    for digit in 255 - digits if dark else digits:
+        file = io.BytesIO()
+        large = Image.fromarray(digit).resize(size, Image.Resampling.BICUBIC)
+        large.save(file, "JPEG", quality=85)
+        pictures.append(images.decode(file.getvalue(), spec))
+    answers = zoo.Session("cnn").predict(np.stack(pictures))
+    assert np.mean(answers.indices == train.targets[:300]) > 0.985

@@ -5,8 +5,9 @@ and its center of mass is in the middle. The pictures that people take differ: g
 unevenly lit paper, a small digit in a corner, ruled lines, the edge of a table. So the ink is found
 by its distance from the background around it, in color, not by its brightness:
 
-1. the background, twice: by a median over a wide window, and by a morphological closing (for dark
-   ink) or opening (for light ink), which follow the edge of a shadow;
+1. the background: the color of the border, if that is even; else twice: by a median over a wide
+   window, and by a morphological closing (for dark ink) or opening (for light ink), which follow
+   the edge of a shadow;
 2. the ink is what differs from both, above the noise and above Otsu's threshold;
 3. of its connected components the heaviest near the middle, and those close to it; what touches
    the border of the picture is the edge of a table or a ruled line, if anything else is there;
@@ -34,6 +35,8 @@ _MEDIAN, _STROKE = 0.45, 0.3
 _BOX, _THIN = 20 / 28, 1.9
 #: The least contrast between ink and background, of 255, and how many times the noise it must be.
 _CONTRAST, _NOISES = 12.0, 3.2
+#: The most that a border of one color varies, of 255, and that strokes cover of a picture.
+_EVEN, _MOST = 12, 0.35
 
 
 class _Ink(NamedTuple):
@@ -91,14 +94,17 @@ def prepare(picture: Gray, size: int, ink: str = "auto") -> Gray:
         DataError: the picture is blank, or too faint to tell ink from noise.
     """
     picture = _shrink(picture)
-    median = _median(picture)
+    even = _even_background(picture)
+    median = _median(picture) if even is None else even
     distance = _norm(picture.astype(np.int16) - median)
     smooth = np.dstack([_blur(channel, 0.8) for channel in np.moveaxis(picture, 2, 0)])
     window = int(_STROKE * min(picture.shape[:2])) | 1
     found = []
     for kind, outer, inner in (("dark", np.maximum, np.minimum), ("light", np.minimum, np.maximum)):
         if ink in ("auto", kind):
-            background = _slide(_slide(smooth, window, outer), window, inner).astype(np.int16)
+            background = even
+            if background is None:
+                background = _slide(_slide(smooth, window, outer), window, inner).astype(np.int16)
             sign = 1 if kind == "dark" else -1
             contrast = _norm((sign * (background - picture)).clip(0))
             if (candidate := _digit(np.minimum(contrast, distance), picture)) is not None:
@@ -106,6 +112,23 @@ def prepare(picture: Gray, size: int, ink: str = "auto") -> Gray:
     if not found:
         raise DataError(_NO_DIGIT)
     return _center(max(found, key=lambda candidate: candidate.score).strokes, size)
+
+
+def _even_background(picture: Gray) -> NDArray[np.int16] | None:
+    """Return the color of the border if that is the same all around, int16 [channels]; or None.
+
+    None, too, where most of the picture has another color: a sheet on a table, a scanner's frame.
+    Otherwise it is the background of all, and strokes may be as wide as they are: the windows,
+    which follow a shading, would take the middle of a wide stroke for background.
+    """
+    sides = picture[0], picture[-1], picture[:, 0], picture[:, -1]
+    border = np.concatenate(sides).astype(np.int16)
+    low, high = np.percentile(border, (2, 98), axis=0)
+    if (high - low).max() > _EVEN:
+        return None
+    color: NDArray[np.int16] = np.median(border, axis=0).astype(np.int16)
+    other = _norm(picture.astype(np.int16) - color) > 2 * _EVEN
+    return color if other.mean() < _MOST else None
 
 
 def _shrink(picture: Gray) -> Gray:
