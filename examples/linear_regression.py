@@ -199,7 +199,8 @@ lessons.say(f"目标从 {low:.0f} 到 {high:.0f}", f"targets from {low:.0f} to {
 # ## 训练
 #
 # 循环与三个点的程序相同，只是多了一层：每个 epoch 里逐批取数据。最后一批只有 10 行，
-# 所以用 `reduction="mean"`，步长才与批的大小无关。
+# 所以用 `reduction="mean"`，步长才与批的大小无关。有 GPU 就把模型搬过去，每一批也要搬到同一个设备；
+# 结果用 `.cpu()` 取回来。
 #
 # 好坏用 $R^2$ 衡量：$R^2 = 1 - \text{均方误差} / \text{目标的方差}$，1 是完美，
 # 0 相当于永远猜平均值。
@@ -209,13 +210,15 @@ lessons.say(f"目标从 {low:.0f} 到 {high:.0f}", f"targets from {low:.0f} to {
 #
 # The cycle is that of the three points with one more loop around it, over the batches of an
 # epoch. The last batch has only 10 rows, so `reduction="mean"` keeps the size of a step
-# independent of the batch size.
+# independent of the batch size. Where there is a GPU, the model moves there, and each batch has to
+# go to the same device; `.cpu()` brings the results back.
 #
 # The measure is $R^2 = 1 - \text{mean squared error} / \text{variance of the targets}$: 1 is
 # perfect, 0 is as good as always predicting the mean.
 
 # %%
-model = LinearModel(columns=10)
+device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+model = LinearModel(columns=10).to(device)  # first to its device, then the optimizer
 criterion = torch.nn.MSELoss(reduction="mean")
 optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.5)
 
@@ -224,6 +227,7 @@ def train():
     """Go once over the training rows; return the mean loss of a row."""
     total = 0.0
     for x, y in train_loader:
+        x, y = x.to(device), y.to(device)
         y_pred = model(x)  # forward
         loss = criterion(y_pred, y)  # loss
         optimizer.zero_grad()  # zero the gradients
@@ -233,10 +237,15 @@ def train():
     return total / len(train_set)
 
 
+def predict(rows):
+    """Return the predictions [N, 1] for a data set, on the CPU."""
+    with torch.no_grad():
+        return model(rows.x.to(device)).cpu()
+
+
 def test(rows):
     """Return R2: 1 is perfect, 0 is no better than the mean of the targets."""
-    with torch.no_grad():
-        error = ((model(rows.x) - rows.y) ** 2).mean()
+    error = ((predict(rows) - rows.y) ** 2).mean()
     return 1 - (error / rows.y.var(correction=0)).item()
 
 
@@ -271,8 +280,7 @@ ones = np.ones((len(train_set), 1))
 matrix = np.hstack([train_set.x.double().numpy(), ones])  # [266, 11]: a column of ones for b
 solution = np.linalg.lstsq(matrix, train_set.y.double().numpy(), rcond=None)[0]  # [11, 1]
 exact = ((matrix @ solution - train_set.y.numpy()) ** 2).mean()
-with torch.no_grad():
-    trained = criterion(model(train_set.x), train_set.y).item()
+trained = criterion(predict(train_set), train_set.y).item()
 lessons.say(
     f"训练损失：最小二乘 {exact:.1f}，SGD {trained:.1f}",
     f"training loss: least squares {exact:.1f}, SGD {trained:.1f}",
@@ -291,8 +299,7 @@ left.axhline(exact, color="0.6", linewidth=1, zorder=0, label="least squares")
 left.set(title="training loss", xlabel="epoch", ylabel="mean squared error", yscale="log")
 left.grid(alpha=0.25)
 left.legend(frameon=False)
-with torch.no_grad():
-    right.plot(test_set.y, model(test_set.x), "o", color="#c2571a", markersize=3)
+right.plot(test_set.y, predict(test_set), "o", color="#c2571a", markersize=3)
 right.plot([25, 346], [25, 346], color="0.6", linewidth=1, zorder=0)
 right.set(title=f"88 test rows: R2 {score:.3f}", xlabel="target", ylabel="prediction")
 right.grid(alpha=0.25)
@@ -326,8 +333,7 @@ lessons.say(
     f"first three patients: {predictions[:3].round(1)}; test R2 {r2:.3f}",
 )
 lessons.agree("R2 on the card", r2, card.test["r2"])
-with torch.no_grad():
-    lessons.agree("our model and the zoo's", model(test_set.x)[:, 0], predictions, tolerance=30)
+lessons.agree("our model and the zoo's", predict(test_set)[:, 0], predictions, tolerance=30)
 
 # %% [markdown] lang="zh"
 # ## 常见错误

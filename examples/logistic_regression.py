@@ -198,14 +198,15 @@ assert z.grad.item() == -1
 # ## 真实数据
 #
 # 标准流程的四步都在这里：`Dataset` 与 `DataLoader`，同一个模型类（30 列），损失与优化器，
-# 训练循环。除了准确率，还数一数**恶性的找到了几个**：把恶性判为良性，比反过来的后果严重得多，
+# 训练循环；模型和每一批都搬到同一个设备，有 GPU 就是 GPU。除了准确率，还数一数**恶性的找到了几个**：把恶性判为良性，比反过来的后果严重得多，
 # 而准确率把两种错误一样看待。
 
 # %% [markdown] lang="en"
 # ## Real data
 #
 # All parts of the standard flow are here: `Dataset` and `DataLoader`, the same model class (now
-# with 30 columns), loss and optimizer, training cycle. Besides the accuracy, count
+# with 30 columns), loss and optimizer, training cycle. The model and each batch move to the same
+# device, a GPU where there is one. Besides the accuracy, count
 # **how many of the malignant tumors are found**: to call a malignant tumor benign is much worse
 # than the reverse, and the accuracy treats both errors alike.
 
@@ -232,7 +233,8 @@ validation_set = CancerDataset(table.validation, mean, std)
 test_set = CancerDataset(table.test, mean, std)
 train_loader = DataLoader(train_set, batch_size=32, shuffle=True)
 
-model = LogisticRegressionModel(columns=30)
+device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+model = LogisticRegressionModel(columns=30).to(device)  # first to its device, then the optimizer
 criterion = torch.nn.BCELoss(reduction="mean")  # batches differ in size: the mean
 optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.5)
 
@@ -241,6 +243,7 @@ def train():
     """Go once over the training rows; return the mean loss of a row."""
     total = 0.0
     for x, y in train_loader:
+        x, y = x.to(device), y.to(device)
         y_pred = model(x)  # forward
         loss = criterion(y_pred, y)  # loss
         optimizer.zero_grad()  # zero the gradients
@@ -253,7 +256,7 @@ def train():
 def test(rows):
     """Return how many of the rows are classified right, and of the malignant ones, how many."""
     with torch.no_grad():
-        right = (model(rows.x) > 0.5) == rows.y.bool()
+        right = (model(rows.x.to(device)).cpu() > 0.5) == rows.y.bool()
     return right.sum().item(), right[rows.y == 1].sum().item()
 
 

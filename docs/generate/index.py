@@ -118,12 +118,15 @@ def _row(lesson: lessons.Lesson, language: Language) -> str:
     name = lesson.name
     books = (f"[{it}](../../../notebooks/{it}/{name}.ipynb)" for it in ("zh", "en"))
     names = exercises.of(name)
+    # Each page ends in three exercises with answers; those of `zoo exercise` check themselves.
+    heading = pick(language, "练习", "exercises")
+    on_page = f"[{pick(language, '页内 3 题', '3 on its page')}]({name}.md#{heading})"
     cells = [
         f"[`{name}`](../../../examples/{name}.py)",
         f"[{lesson.heading_zh}](../../zh/learn/{name}.md)",
         f"[{lesson.heading_en}](../../en/learn/{name}.md)",
         ", ".join(books),
-        ", ".join(f"`{exercise}`" for exercise in names),
+        ", ".join([*(f"`{exercise}`" for exercise in names), on_page]),
         f"[{pick(language, '图', 'picture')}](../../lessons/{lesson.picture})"
         if lesson.picture
         else "",
