@@ -20,7 +20,7 @@ import typer
 
 from zoo import __version__, language
 from zoo.errors import UsageError, VerificationError, ZooError, first_line, needs_extra
-from zoo.help import Command, Group
+from zoo.help import Command, Group, RecipeCommand
 from zoo.table import print_table, width
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -150,13 +150,13 @@ def list_models(json: Json = False) -> None:
             documents.append({"name": name, "dataset": card and card.dataset.name} | document)
         _print_json(documents)
         return
-    rows = [["name", "parameters", "test", "data", "title"]]
+    rows = [["name", "parameters", "test", "title"]]
     for name in names:
         if card := cards.get(name):
-            title = f"{card.title} · {card.lesson}"
-            rows.append([name, f"{card.parameters:,}", card.score, card.dataset.name, title])
+            title = card.lesson if language.current() == "zh" else card.title
+            rows.append([name, f"{card.parameters:,}", card.score, title])
         else:
-            rows.append([name, "", "", "", f"not trained yet: zoo train {name}"])
+            rows.append([name, "", "", f"not trained yet: zoo train {name}"])
     print_table(rows, right=[1])
 
 
@@ -169,12 +169,18 @@ def info(model: Model, json: Json = False) -> None:
     if json:
         _print_json(bundle.card)
     else:
+        from zoo.runtime import benchmark
+
         lines = {language.translate(name): text for name, text in bundle.describe().items()}
+        single = benchmark.latency(bundle)
+        lines[language.translate("latency")] = (
+            f"{single.p50_ms:.3f} ms at batch 1 on the CPU (median, measured now)"
+        )
         widest = max(11, *map(width, lines))
         print(*(f"{n}{' ' * (widest - width(n))} {text}" for n, text in lines.items()), sep="\n")
 
 
-@command()
+@app.command(cls=RecipeCommand)
 def train(
     model: Annotated[str | None, _argument("MODEL", "Model name.", "zoo.registry", "names")] = None,
     data: Annotated[
@@ -210,7 +216,12 @@ def train(
     ] = "best",
     set_: Annotated[
         list[str] | None,
-        _recipe("Set any recipe field; repeatable.", "--set", metavar="FIELD=VALUE"),
+        _recipe(
+            "Set any recipe field; repeatable.",
+            "--set",
+            metavar="FIELD=VALUE",
+            autocompletion=lambda: import_module("zoo.fields").names(),
+        ),
     ] = None,
     device: TorchDevice = "auto",
     out: Annotated[
@@ -693,10 +704,14 @@ def lesson(
         _print_json(catalogue)
     else:
         rows = [
-            [str(number), lesson.name, lesson.heading_zh, lesson.heading_en]
+            [
+                str(number),
+                lesson.name,
+                lesson.heading_zh if language.current() == "zh" else lesson.heading_en,
+            ]
             for number, lesson in enumerate(catalogue, 1)
         ]
-        print_table([["", "name", "Chinese", "English"], *rows], right=[0])
+        print_table([["", "name", "title"], *rows], right=[0])
 
 
 @command()
@@ -724,8 +739,7 @@ def exercise(
                 [{"name": n, "title": t._asdict(), "lesson": lesson} for n, t, lesson in fields]
             )
         else:
-            rows = [[one.name, str(one.title), one.lesson] for one in catalogue]
-            print_table([["name", "title", "lesson"], *rows])
+            print_table([["name", "title"], *([one.name, str(one.title)] for one in catalogue)])
         return
     if json:
         raise UsageError("--json lists the exercises: give no name")

@@ -1,4 +1,4 @@
-"""Write `weights/README.md`, and in both READMEs the tables and what commands print of the weights.
+"""Write `weights/README.md`, and the tables and what commands print of READMEs and guides.
 
     python benchmarks/tables.py            # write
     python benchmarks/tables.py --check    # say whether they are up to date; exit 1 if not
@@ -9,6 +9,7 @@ The numbers come from the cards and from `benchmarks/results/`.
 from __future__ import annotations
 
 import functools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,22 +24,28 @@ from zoo.bundle.folder import Bundle, shipped
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
-#: Commands that print the same each time, as the READMEs show.
+#: Commands that print the same each time, as the guides show.
 SHOWN = ("list", "info cnn", "evaluate cnn", "verify")
 HEADERS = {
-    "README.md": (
-        "model",
-        "network",
-        "parameters",
-        "test score",
-        "robustness",
-        "ONNX file",
-        "rows/s",
+    "en": (
+        "model", "network", "parameters", "test", "notes", "robustness", "ONNX kB", "ms",
+        "rows/s", "learns from",
     ),
-    "README.zh-CN.md": ("模型", "网络", "参数", "测试成绩", "稳健性", "ONNX 文件", "行/秒"),
+    "zh": (
+        "模型", "网络", "参数", "测试", "讲义", "稳健性", "ONNX kB", "毫秒", "行/秒", "训练数据",
+    ),
+}  # fmt: skip
+READMES = {"en": "README.md", "zh": "README.zh-CN.md"}
+#: The steps of benchmarks/recipes.py.
+STEPS_ZH = {
+    "notes": "讲义",
+    "AdamW, one-cycle": "AdamW 与 one-cycle",
+    "20 epochs": "20 轮",
+    "best epoch": "取最好的一轮",
+    "averaging, weight decay": "权重平均与权重衰减",
+    "deformed digits": "变形的数字",
+    "teacher": "教师",
 }
-
-
 NAMES = {
     "zoo": "`zoo serve`",
     "triton": "Triton, Python backend",
@@ -50,7 +57,7 @@ NAMES = {
 
 
 def main() -> int:
-    """Write or check all three files."""
+    """Write or check all of them."""
     stale = []
     for path, text in pages().items():
         if not path.exists() or path.read_text() != text:
@@ -64,33 +71,47 @@ def main() -> int:
 def pages() -> dict[Path, str]:
     """Return what each file should hold."""
     found = {ROOT / "weights" / "README.md": weights_page()}
-    for name, header in HEADERS.items():
-        path = ROOT / name
-        text = path.read_text()
-        for block, lines in (
-            ("models", table(header, zh="zh" in name)),
-            ("servers", servers(zh="zh" in name)),
-            ("batch", batch(zh="zh" in name)),
-            ("training", training(zh="zh" in name)),
-        ):
-            start, end = f"<!-- {block}: make tables -->\n", f"<!-- /{block} -->"
-            before, _, rest = text.partition(start)
-            text = f"{before}{start}{lines}{end}{rest.partition(end)[2]}"
-        for command in SHOWN:
-            start = f"```console\n$ zoo {command}\n"
+    for language, readme in READMES.items():
+        zh = language == "zh"
+        guides = ROOT / "docs" / language / "guides"
+        found[ROOT / readme] = filled(ROOT / readme, models=table(HEADERS[language], zh=zh))
+        found[guides / "speed.md"] = filled(
+            guides / "speed.md",
+            servers=servers(zh=zh),
+            batch=batch(zh=zh),
+            training=training(zh=zh),
+        )
+        found[guides / "from-notes-to-best.md"] = filled(
+            guides / "from-notes-to-best.md", walk=walk(zh=zh), notes=notes(zh=zh)
+        )
+        for guide in ("tour", "own-data", "onnx"):
+            found[guides / f"{guide}.md"] = filled(guides / f"{guide}.md")
+    return found
+
+
+def filled(path: Path, **blocks: str) -> str:
+    """Return a page with its tables, and with what the commands it shows print."""
+    text = path.read_text()
+    for block, lines in blocks.items():
+        start, end = f"<!-- {block}: make tables -->\n", f"<!-- /{block} -->"
+        before, _, rest = text.partition(start)
+        text = f"{before}{start}{lines}{end}{rest.partition(end)[2]}"
+    for command in SHOWN:
+        start = f"```console\n$ zoo {command}\n"
+        if start in text:
             before, _, rest = text.partition(start)
             text = f"{before}{start}{printed(command)}```{rest.partition('```')[2]}"
-        found[path] = text
-    return found
+    return text
 
 
 @functools.cache
 def printed(command: str) -> str:
     """Return what a command prints, run in the repository."""
     zoo = Path(sys.executable).with_name("zoo")
-    return subprocess.run(
+    done = subprocess.run(
         [zoo, *command.split()], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout
+    )
+    return re.sub(r"(?m)^latency .*\n", "", done.stdout)  # measured then and there
 
 
 def result(name: str) -> Any:
@@ -99,18 +120,72 @@ def result(name: str) -> Any:
 
 
 def table(header: tuple[str, ...], *, zh: bool) -> str:
-    """Return the table of models in Markdown."""
-    speeds = result("inference")["images_per_second"]
-    lines = ["| " + " | ".join(header) + " |", "|---|---|--:|--:|--:|--:|--:|"]
+    """Return the table of models in Markdown; speeds are of one measurement."""
+    speeds, notes = measured("model_pages", "models"), measured("recipes", "notes")
+    lines = ["| " + " | ".join(header) + " |", "|---|---|--:|--:|--:|--:|--:|--:|--:|---|"]
     for name in shipped():
         bundle = Bundle.open(name)
-        card = bundle.card
+        card, speed = bundle.card, speeds.get(name)
+        numbers = f"{speed['p50_ms']:.3f} | {speed['rows_per_second']:,}" if speed else "— | —"
         size = (bundle.path / ONNX).stat().st_size
         lines.append(
             f"| `{name}` | {card.lesson if zh else card.title} | {card.parameters:,} | "
-            f"{_mean(card)} | {_robustness(card)} | {size / 1000:,.0f} kB | "
-            f"{speeds[name]['median']:,.0f} |"
+            f"{_mean(card)} | {_by_notes(card, notes)} | {_robustness(card)} | "
+            f"{size / 1000:,.0f} | {numbers} | {_sources(card, zh=zh)} |"
         )
+    return "\n".join(lines) + "\n"
+
+
+def measured(name: str, part: str) -> dict[str, Any]:
+    """Return a part of what a benchmark wrote, or nothing: the table then has dashes."""
+    return dict(result(name)[part]) if (RESULTS / f"{name}.json").exists() else {}
+
+
+def _by_notes(card: Card, notes: dict[str, Any]) -> str:
+    if card.name not in notes:
+        return "—"
+    value = notes[card.name]["mean"]
+    return f"{100 * value:.2f} %" if card.metric == "accuracy" else f"R2 {value:.3f}"
+
+
+def _sources(card: Card, *, zh: bool) -> str:
+    """Say what a model learns from beside the labels."""
+    words = []
+    if card.recipe.teacher:
+        teacher = Path(card.recipe.teacher).name
+        words.append(f"教师 {teacher}" if zh else f"a {teacher} as teacher")
+    if card.recipe.elastic or card.recipe.rotate:
+        words.append("变形的数字" if zh else "deformed digits")
+    return ("、" if zh else ", ").join(words) or ("标签" if zh else "labels")
+
+
+def walk(*, zh: bool) -> str:
+    """Return the walk of `cnn` from the notes to its best recipe, a step a row, in Markdown."""
+    if not (RESULTS / "recipes.json").exists():
+        return ""
+    found = result("recipes")
+    head = "| 步骤 | 改变的字段 | 测试 | 增加 |" if zh else "| step | what changes | test | gain |"
+    lines, before = [head, "|---|---|--:|--:|"], None
+    for step in found["cnn"]:
+        changes = ", ".join(f"`{name}={value}`" for name, value in step["changes"].items())
+        mean = 100 * step["mean"]
+        gain = "" if before is None else f"{mean - before:+.2f}"
+        lines.append(
+            f"| {STEPS_ZH[step['step']] if zh else step['step']} | {changes} | "
+            f"{mean:.2f} ± {100 * step['deviation']:.2f} | {gain} |"
+        )
+        before = mean
+    return "\n".join(lines) + "\n"
+
+
+def notes(*, zh: bool) -> str:
+    """Return each model by the notes' recipe beside its best one, in Markdown."""
+    found = measured("recipes", "notes")
+    head = "| 模型 | 讲义 | 最好的配方 |" if zh else "| model | as in the notes | best recipe |"
+    lines = [head, "|---|--:|--:|"]
+    for name in shipped():
+        card = Bundle.open(name).card
+        lines.append(f"| `{name}` | {_by_notes(card, found)} | {_mean(card)} |")
     return "\n".join(lines) + "\n"
 
 

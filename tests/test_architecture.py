@@ -11,8 +11,9 @@ from conftest import ROOT
 
 #: The rooms, from the ground up; a file imports from its own room and from those above it here.
 FLOORS = (
-    ("zoo/version.py", "zoo/errors.py", "zoo/language.py"),
+    ("zoo/version.py", "zoo/errors.py", "zoo/install.py", "zoo/language.py"),
     ("zoo/files.py", "zoo/progress.py", "zoo/hardware.py", "zoo/spec.py", "zoo/table.py"),
+    ("zoo/fields.py",),
     ("zoo/help.py",),
     ("zoo/recipe.py",),
     ("zoo/entry.py",),

@@ -23,6 +23,7 @@ import pytest
 from conftest import labels, measured, rows_of
 from PIL import Image
 
+from zoo import install
 from zoo.datasets import mnist, tables
 
 Cli = Callable[..., Any]
@@ -137,7 +138,7 @@ def test_a_missing_extra_is_named_before_anything_runs(digit_folder: Path) -> No
     assert done.returncode == 1
     assert done.stderr == (
         "zoo: a .parquet output needs the package 'pyarrow', which is not installed: "
-        "pip install 'torch-tutorial-zoo[parquet]'\n"
+        f"{install.command('parquet')}\n"
     )
 
 

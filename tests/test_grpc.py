@@ -19,6 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from test_server import INFER, Server, json_body, starter
 
 from serve.grpc import service as ours
+from zoo import install
 from zoo.datasets import mnist
 
 Serving = health_pb2.HealthCheckResponse
@@ -215,8 +216,7 @@ def test_a_taken_grpc_port_and_a_missing_package_are_said_so(
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == (
-        "zoo: gRPC needs the package 'grpc', which is not installed: "
-        "pip install 'torch-tutorial-zoo[grpc]'\n"
+        f"zoo: gRPC needs the package 'grpc', which is not installed: {install.command('grpc')}\n"
     )
 
 

@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from huggingface_hub import ModelCard
 
+from zoo import install
 from zoo.bundle.folder import Bundle, shipped
 from zoo.bundle.readme import readme
 
@@ -329,5 +330,5 @@ def test_a_missing_package_is_said_so() -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         "zoo: hf://me/cnn needs the package 'huggingface_hub', which is not installed: "
-        "pip install 'torch-tutorial-zoo[hub]'\n"
+        f"{install.command('hub')}\n"
     )

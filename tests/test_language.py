@@ -14,6 +14,7 @@ from babel.messages.pofile import read_po
 from conftest import ROOT
 
 import cli
+from zoo.fields import fields
 from zoo.help import wrap
 from zoo.table import width
 
@@ -30,6 +31,7 @@ def said() -> Iterator[str]:
         for param in page.params:
             yield getattr(param, "help", None) or ""
             yield getattr(param, "rich_help_panel", None) or ""
+    yield from (field.help for field in fields())
     source = (ROOT / "cli.py").read_text(encoding="utf-8")
     for heading in re.findall(r"(?:print_table\(\[|rows = \[)\[(\".*?)\]", source):
         yield from re.findall(r'"([^"]*\w[^"]*)"', heading)
@@ -88,7 +90,7 @@ def test_the_language_is_that_of_the_locale(
 
 def test_tables_and_cards_count_cells(zoo_process: Cli) -> None:
     rows = zoo_process("list", ZOO_LANG="zh").stdout.splitlines()
-    starts = {width(row[: row.index("mnist")]) for row in rows if "mnist" in row}
+    starts = {width(row[: -len(re.split(r"  +", row)[-1])]) for row in rows}
     assert len(starts) == 1
     lines = zoo_process("info", "cnn", ZOO_LANG="zh").stdout.splitlines()
     assert {width(line[: re.search(r"  +\S", line).end() - 1]) for line in lines[:4]} == {12}  # type: ignore[union-attr]

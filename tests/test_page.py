@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
@@ -24,6 +25,7 @@ from zoo.datasets import mnist
 from zoo.spec import ImageSpec, TableSpec
 
 SHOTS = os.environ.get("ZOO_SCREENSHOTS")
+PICTURE = ROOT / "docs" / "page.png"
 MODELS = ("cnn", "googlenet", "resnet", "rnn", "rnn_cell", "softmax")
 
 
@@ -70,6 +72,21 @@ def errors(browser: webdriver.Chrome) -> list[str]:
     return [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
 
 
+def compare_with_the_readme(browser: webdriver.Chrome) -> None:
+    """The picture in the READMEs shows the page as it is; delete it, and this makes it."""
+    with Image.open(io.BytesIO(browser.get_screenshot_as_png())) as shot:
+        page = shot.convert("RGB").crop((24, 12, 1240, 668))  # the upper part, no scrollbar
+    if not PICTURE.exists():
+        page.save(PICTURE, optimize=True)
+    with Image.open(PICTURE) as picture:
+        now, shown = (  # small, so that fonts and measured milliseconds do not matter
+            np.asarray(each.convert("L").resize((80, 43), Image.Resampling.BOX), np.float64)
+            for each in (page, picture)
+        )
+    difference = np.abs(now - shown)
+    assert difference.mean() < 4, f"{PICTURE.name} is stale: delete it and run this test"
+
+
 def test_a_drawn_digit_is_read_by_every_model(page: webdriver.Chrome) -> None:
     pad = page.find_element(By.ID, "pad")
     page.execute_script("arguments[0].scrollIntoView({block: 'center'})", pad)
@@ -88,6 +105,8 @@ def test_a_drawn_digit_is_read_by_every_model(page: webdriver.Chrome) -> None:
     latency = page.find_element(By.CSS_SELECTOR, '[data-model="cnn"] [data-latency]').text
     assert "ms" in latency
     shoot(page, "drawn")
+    if page.execute_script("return innerWidth") > 500:
+        compare_with_the_readme(page)
     page.find_element(By.ID, "clear").click()
     until(page, lambda: "7" not in answers(page).values())
     assert errors(page) == []

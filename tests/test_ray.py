@@ -26,6 +26,7 @@ from conftest import ROOT
 from PIL import Image
 from test_imports import HEAVY, modules_after
 
+from zoo import install
 from zoo.bundle.card import ONNX
 from zoo.bundle.folder import shipped, weights_dir
 from zoo.datasets import mnist, tables
@@ -224,7 +225,7 @@ def test_a_missing_extra_is_named(digit_folder: Path) -> None:
     code = f"import sys; sys.modules['ray'] = None; sys.argv = {words!r}; import cli; cli.main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
-    assert "'ray', which is not installed: pip install 'torch-tutorial-zoo[ray]'" in done.stderr
+    assert f"'ray', which is not installed: {install.command('ray')}" in done.stderr
 
 
 def test_ray_brings_no_torch() -> None:

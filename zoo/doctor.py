@@ -7,15 +7,11 @@ import os
 import platform
 from typing import Literal, NamedTuple
 
-from zoo import hardware
+from zoo import hardware, install
 from zoo.bundle.folder import Bundle, shipped
 from zoo.errors import ZooError, first_line
 
 Status = Literal["ok", "absent", "broken"]
-
-_INSTALL = "pip install torch-tutorial-zoo"
-_INSTALL_TRAIN = "pip install 'torch-tutorial-zoo[train]'"
-_REINSTALL = "pip install --force-reinstall"
 
 
 class Finding(NamedTuple):
@@ -37,13 +33,13 @@ def examine() -> list[Finding]:
         Finding("zoo", "ok", hardware.version("torch-tutorial-zoo") or "not installed (source)"),
         Finding("python", "ok", system),
         Finding("processor", "ok", hardware.processor()),
-        *(_package(name, "broken", _INSTALL) for name in ("numpy", "pillow", "typer")),
+        *(_package(name, "broken", install.command()) for name in ("numpy", "pillow", "typer")),
         _onnxruntime(),
         _telemetry(),
         *_providers(),
         *map(_importable, ("torch", "torchvision")),
         *(
-            _package(name, "absent", _INSTALL_TRAIN)
+            _package(name, "absent", install.command("train"))
             for name in ("onnx", "onnxscript", "safetensors", "matplotlib")
         ),
         _bundles(),
@@ -60,14 +56,15 @@ def _onnxruntime() -> Finding:
     """Find exactly one of the two packages: they install into the same folder."""
     cpu, gpu = hardware.version("onnxruntime"), hardware.version("onnxruntime-gpu")
     if cpu and gpu:
+        remove = install.installer().replace(" install", " uninstall -y")
         return Finding(
             "onnxruntime",
             "broken",
             f"onnxruntime {cpu} and onnxruntime-gpu {gpu} are both installed, over each other",
-            f"pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu=={gpu}",
+            f"{remove} onnxruntime onnxruntime-gpu && {install.installer()} onnxruntime-gpu=={gpu}",
         )
     if not cpu and not gpu:
-        return Finding("onnxruntime", "broken", "not installed", _INSTALL)
+        return Finding("onnxruntime", "broken", "not installed", install.command())
     return Finding("onnxruntime", "ok", f"onnxruntime-gpu {gpu}" if gpu else f"onnxruntime {cpu}")
 
 
@@ -87,10 +84,10 @@ def _providers() -> list[Finding]:
         from zoo.runtime.providers import PROVIDERS, cuda_missing
         from zoo.runtime.session import Session
     except ImportError as error:
-        return [Finding("providers", "broken", str(error), _INSTALL)]
+        return [Finding("providers", "broken", str(error), install.command())]
     names = shipped()
     if not names:
-        return [Finding("providers", "broken", "no shipped model to try", _INSTALL)]
+        return [Finding("providers", "broken", "no shipped model to try", install.command())]
     findings = []
     for device, provider in PROVIDERS.items():
         try:
@@ -99,7 +96,7 @@ def _providers() -> list[Finding]:
         except ZooError as error:
             # A GPU that is there and cannot be used is broken; no GPU is no fault.
             broken = device == "cpu" or (device == "cuda" and cuda_missing() is None)
-            fix = "pip install 'torch-tutorial-zoo[cuda]'" if device == "cuda" and broken else ""
+            fix = install.command("cuda") if device == "cuda" and broken else ""
             findings.append(Finding(provider, "broken" if broken else "absent", str(error), fix))
     return findings
 
@@ -110,8 +107,8 @@ def _importable(name: str) -> Finding:
         module = importlib.import_module(name)
     except Exception as error:  # builds that do not match raise RuntimeError or OSError
         if isinstance(error, ModuleNotFoundError) and error.name == name:
-            return Finding(name, "absent", "not installed", _INSTALL_TRAIN)
-        fix = f"{_REINSTALL} torch torchvision   (both from one index)"
+            return Finding(name, "absent", "not installed", install.command("train"))
+        fix = f"{install.installer()} --force-reinstall torch torchvision   (both from one index)"
         return Finding(name, "broken", f"cannot be imported: {first_line(error)}", fix)
     detail = str(module.__version__)
     if name == "torch":
@@ -128,6 +125,6 @@ def _bundles() -> Finding:
         for name in names:
             Bundle.open(name).check()
     except ZooError as error:
-        return Finding("weights", "broken", str(error), f"{_REINSTALL} torch-tutorial-zoo")
+        return Finding("weights", "broken", str(error), f"{install.command()} --force-reinstall")
     status: Status = "ok" if names else "broken"
     return Finding("weights", status, f"{len(names)} bundles, all hashes right")

@@ -106,7 +106,10 @@ def needs_extra(extra: str, doing: str) -> Iterator[None]:
         package = (error.name or "").partition(".")[0]
         if package in {"zoo", "serve", "cli"}:
             raise
-        install = f"'torch-tutorial-zoo[{extra}]'" if package in _IN_EXTRA[extra] else package
+        from zoo import install
+
+        known = package in _IN_EXTRA[extra]
+        line = install.command(extra) if known else f"{install.installer()} {package}"
         raise ZooError(
-            f"{doing} needs the package {package!r}, which is not installed: pip install {install}"
+            f"{doing} needs the package {package!r}, which is not installed: {line}"
         ) from error

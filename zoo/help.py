@@ -103,3 +103,22 @@ class Command(_Page, TyperCommand):
         for title, records in sections.items():
             with formatter.section(language.translate(title)):
                 formatter.write_dl(records)
+
+
+class RecipeCommand(Command):
+    """A command whose help explains the fields of a recipe, too."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments and options, then the fields that `--set` takes."""
+        from zoo.fields import fields
+
+        super().format_options(ctx, formatter)
+        records = []
+        for field in fields():
+            text = language.translate(field.help)
+            if field.default not in ("", "''"):
+                default = language.translate("default: {}").format(field.default.strip("'"))
+                text += f"  [{default}]"
+            records.append((field.name, text))
+        with formatter.section(language.translate("Recipe fields, for --set FIELD=VALUE")):
+            formatter.write_dl(records)

@@ -36,7 +36,12 @@ def install() -> None:
 
 def translate(text: str) -> str:
     """Return a text of the program in the language; a text that the catalog lacks stays English."""
-    return _catalog().gettext(text) if text and current() == "zh" else text
+    return chinese(text) if text and current() == "zh" else text
+
+
+def chinese(text: str) -> str:
+    """Return the Chinese of a text of the program; a text that the catalog lacks stays English."""
+    return _catalog().gettext(text)
 
 
 @functools.cache

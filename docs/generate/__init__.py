@@ -9,7 +9,7 @@ index.py       the table: heading of the notes, lesson, page, notebook, exercise
 models.py      a page for each model
 graph.py       the drawing of an ONNX graph; cost.py: its multiply-adds
 snippets.py    the code on a model's page: Python, ONNX Runtime, curl
-reference.py   commands.py, fields.py (of recipes), the Python API, endpoints
+reference.py   commands.py, the fields of recipes, the Python API, endpoints
 words.py       the two languages
 hooks.py       what mkdocs calls: navigation, formulas, links to files outside of docs/
 """

@@ -8,7 +8,12 @@ from docs.generate import index
 from zoo import lessons
 from zoo.bundle.folder import shipped
 
-GUIDES = ("own-data", "own-model", "predict", "onnx", "serving", "machines")
+GUIDES = tuple(
+    """
+    install tour python train from-notes-to-best own-data own-model predict onnx serving speed
+    exercises machines structure
+    """.split()
+)
 REFERENCE = ("commands", "recipe", "python", "protocol")
 
 

@@ -8,8 +8,9 @@ import subprocess
 import sys
 from typing import Any
 
-from docs.generate import fields
 from docs.generate.words import ROOT, Language, pick
+from zoo.fields import fields
+from zoo.language import chinese
 
 #: What the page of the Python API shows, in this order.
 _API = (
@@ -110,8 +111,8 @@ def _recipe(language: Language) -> str:
         pick(language, "| 字段 | 类型 | 默认 | 说明 |", "| field | type | default | what it is |"),
         "|---|---|---|---|",
     ]
-    for field in fields.fields():
-        text = pick(language, fields.CHINESE[field.name], field.help)
+    for field in fields():
+        text = pick(language, chinese(field.help), field.help)
         default = f"`{field.default}`" if field.default else "—"
         lines.append(f"| `{field.name}` | {field.type} | {default} | {text} |")
     return "\n".join(lines) + "\n"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from zoo.bundle import onnx_header
 from zoo.bundle.card import CARD, ONNX, WEIGHTS, Card, parse, text
 from zoo.errors import UsageError, VerificationError, unknown
 from zoo.files import write_atomic
@@ -153,6 +154,7 @@ class Bundle:
             "test": f"{text(card.test)} on {data.test:,} rows",
             **robustness,
             "validation": f"{text(card.validation)} (epoch {training.epoch} was kept)",
+            "files": self._files(),
             "parity": f"largest difference {parity.max_abs_difference:.1e}, same top-1 on "
             f"{parity.same_top1:,} of {parity.samples:,}",
             "dataset": f"{data.name}, {data.license}, SHA-256 {data.sha256[:16]}...",
@@ -167,6 +169,16 @@ class Bundle:
             shipped = f"seed {seeds.shipped} ships, {seeds.why}"
             lines["seeds"] = f"{card.score} {card.spread}; {shipped}"
         return lines
+
+    def _files(self) -> str:
+        header = onnx_header.read(self.read(ONNX))
+        sizes = {
+            name: f"{name} {(self.path / name).stat().st_size / 1000:,.0f} kB"
+            for name in (ONNX, WEIGHTS)
+            if name in self.card.files
+        }
+        sizes[ONNX] += f" (opset {header.opset}, IR {header.ir_version})"
+        return ", ".join(sizes.values())
 
     def check(self) -> None:
         """Check every file of the card against its SHA-256.
