@@ -27,7 +27,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 #: TensorRT is a provider of ONNX Runtime: torch has no such device.
 SessionDevice = Literal["auto", "cpu", "cuda", "tensorrt", "mps"]
 #: The engines that need no torch.
-SessionEngine = Literal["onnx", "numpy", "openvino"]
+SessionEngine = Literal["auto", "onnx", "numpy", "openvino"]
 
 
 class _Zoo(Group):
@@ -96,12 +96,20 @@ Models = Annotated[
     list[str] | None, _bundle("MODEL", "Names or paths of bundles.  [default: all shipped models]")
 ]
 _ENGINE = "Engine that runs the model; numpy: the layers by hand."
+_TUNED = "Engine that runs the model; auto: the fastest that zoo tune measured."
 TorchDevice = Annotated[Device, _compute("Device to compute on; cuda never falls back to the CPU.")]
 RuntimeDevice = Annotated[
     SessionDevice, _compute("Device to compute on; cuda and tensorrt never fall back to the CPU.")
 ]
 CudaGraphs = Annotated[bool, _compute("Record and replay CUDA graphs (cuda).", "--cuda-graphs")]
 Fp16 = Annotated[bool, _compute("Compute in half precision (tensorrt).", "--fp16")]
+_SET = _recipe(
+    "Set any recipe field; repeatable.",
+    "--set",
+    metavar="FIELD=VALUE",
+    autocompletion=lambda: import_module("zoo.fields").names(),
+)
+RecipeFields = Annotated[list[str] | None, _SET]
 Json = Annotated[bool, _output("Print one JSON document.", "--json")]
 Plot = Annotated[Path | None, _output("Draw the results as a PNG file.", metavar="FILE")]
 
@@ -214,15 +222,7 @@ def train(
         Literal["best", "notes"],
         _recipe("Recipe to begin with: the model's best, or as the lecture notes train it."),
     ] = "best",
-    set_: Annotated[
-        list[str] | None,
-        _recipe(
-            "Set any recipe field; repeatable.",
-            "--set",
-            metavar="FIELD=VALUE",
-            autocompletion=lambda: import_module("zoo.fields").names(),
-        ),
-    ] = None,
+    set_: RecipeFields = None,
     device: TorchDevice = "auto",
     out: Annotated[
         Path | None, _run("Folder to create.  [default: runs/MODEL]", metavar="DIR")
@@ -478,8 +478,8 @@ def predict(
         _output("Draw pictures, what the model sees, and answers: a .png file.", metavar="FILE"),
     ] = None,
     engine: Annotated[
-        Literal[SessionEngine, "ray"], _compute(f"{_ENGINE[:-1]}; ray: a cluster.")
-    ] = "onnx",
+        Literal[SessionEngine, "ray"], _compute(f"{_TUNED[:-1]}; ray: a cluster.")
+    ] = "auto",
     address: Annotated[
         str | None, _compute("Address of the Ray cluster.  [default: a new one on this machine]")
     ] = None,
@@ -558,6 +558,7 @@ def serve(
     ] = "",
     workers: Annotated[int, _compute("Number of worker processes.", min=1)] = 1,
     threads: Annotated[int, _compute("CPU threads per model run; 0: all cores.", min=0)] = 1,
+    engine: Annotated[Literal["auto", "onnx", "openvino"], _compute(_TUNED)] = "auto",
     device: RuntimeDevice = "auto",
     cuda_graphs: CudaGraphs = False,
     fp16: Fp16 = False,
@@ -608,8 +609,8 @@ def serve(
     from zoo.bundle.folder import shipped
 
     options = Options(
-        models=tuple(models or shipped()), device=device, graphs=cuda_graphs, fp16=fp16,
-        threads=threads, max_batch=max_batch, max_queue=max_queue, timeout=timeout,
+        models=tuple(models or shipped()), engine=engine, device=device, graphs=cuda_graphs,
+        fp16=fp16, threads=threads, max_batch=max_batch, max_queue=max_queue, timeout=timeout,
         max_body=max_body, max_pixels=max_pixels, decode_memory=decode_memory,
         keep_alive=keep_alive, log=log_format if access_log else "off", log_format=log_format,
         drain=drain, hosts=tuple(allowed_hosts or ()), origins=tuple(cors_origin or ()),
@@ -621,9 +622,41 @@ def serve(
 
 
 @command()
+def tune(
+    models: Models = None,
+    seconds: Annotated[float, _input("Seconds for each measurement.", min=0.005)] = 0.05,
+    plot: Plot = None,
+    json: Json = False,
+) -> None:
+    """Measure the engines on this machine's CPU; --engine auto then takes the fastest."""
+    from zoo.bundle.folder import Bundle, shipped
+    from zoo.evaluation import tuning
+    from zoo.runtime.choices import BATCHES
+
+    tunings = tuning.tune([Bundle.open(name) for name in models or shipped()], seconds)
+    if plot is not None:
+        with needs_extra("train", "--plot"):
+            tuning.plot(tunings, plot)
+    if json:
+        _print_json(tunings)
+        return
+    rows = [["model", "engine", "file", "threads", "test", "rows/s at 1", "rows/s at 256"]]
+    for one in tunings:
+        chosen = [one.choose(batch) for batch in BATCHES]
+        for way in one.results:
+            rates = [
+                f"{'* ' if way == best else ''}{rate:,.0f}"
+                for rate, best in zip(way.rows_per_second, chosen, strict=True)
+            ]
+            row = [one.model, way.engine, way.file, str(way.threads), f"{way.score:.4f}"]
+            rows.append([*row, *rates])
+    print_table(rows, right=range(3, 7))
+
+
+@command()
 def benchmark(
     models: Models = None,
-    engine: Annotated[SessionEngine, _compute(_ENGINE)] = "onnx",
+    engine: Annotated[SessionEngine, _compute(_TUNED)] = "auto",
     device: Annotated[
         SessionDevice, _compute("Device to measure; auto: every one that is available.")
     ] = "auto",

@@ -94,6 +94,7 @@ class Models:
         options = self.options
         return Session(
             bundle,
+            engine=options.engine,
             device=options.device,
             threads=options.threads,
             spin=False,  # threads that wait busily would take the event loop's core

@@ -24,7 +24,7 @@ class Options:
 
     Attributes:
         models: names of shipped models or paths of bundles, each as `serve.models.bundles` takes.
-        device: of the sessions; see `zoo.Session`, as for graphs and fp16.
+        engine: of the sessions; see `zoo.Session`, as for device, graphs and fp16.
         threads: of one run on the CPU.
         max_batch: rows in a batch.
         max_queue: requests that may wait for a model; one more is refused with 503.
@@ -50,6 +50,7 @@ class Options:
     """
 
     models: tuple[str, ...]
+    engine: str = "auto"
     device: str = "auto"
     graphs: bool = False
     fp16: bool = False

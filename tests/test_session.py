@@ -168,7 +168,7 @@ def test_openvino_that_is_missing_or_misused_is_one_line(monkeypatch: pytest.Mon
     with pytest.raises(UsageError, match="engine 'openvino' runs on the CPU, given device 'cuda'"):
         zoo.Session("cnn", engine="openvino", device="cuda")
     monkeypatch.setitem(sys.modules, "openvino", None)
-    said = r"^engine 'openvino' needs the package 'openvino'.*torch-tutorial-zoo\[openvino\]'$"
+    said = r"^engine 'openvino' needs the package 'openvino'.*\[openvino\]'$"
     with pytest.raises(ZooError, match=said):
         zoo.Session("cnn", engine="openvino")
 

@@ -102,6 +102,24 @@ def predictions(predicted: NDArray[Any], true: NDArray[Any], path: Path, title: 
     _save(figure, path)
 
 
+def bars(groups: Mapping[str, Mapping[str, float]], path: Path, *, title: str, x: str) -> None:
+    """Draw groups of horizontal bars: the value of each kind in each group; a line marks 1."""
+    kinds = list(dict.fromkeys(kind for group in groups.values() for kind in group))
+    figure = Figure(figsize=(7.5, 1.2 + 0.2 * len(groups) * len(kinds)), layout="constrained")
+    axes = figure.subplots()
+    colors, height = mpl.colormaps["tab10"], 0.8 / len(kinds)
+    for number, kind in enumerate(kinds):
+        values = [group.get(kind, 0.0) for group in groups.values()]
+        places = [place + number * height for place in range(len(groups))]
+        axes.barh(places, values, height=0.9 * height, label=kind, color=colors(number % 10))
+    axes.set_yticks([place + 0.4 - height / 2 for place in range(len(groups))], list(groups))
+    axes.invert_yaxis()
+    axes.axvline(1, color="0.6", linewidth=1)
+    axes.set(title=title, xlabel=x)
+    axes.legend(fontsize=8, frameon=False, bbox_to_anchor=(1.01, 1), loc="upper left")
+    _save(figure, path)
+
+
 def lines(
     series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     path: Path,

@@ -29,14 +29,14 @@ from zoo.errors import (
     unknown,
 )
 from zoo.images import Invert, Prepare
-from zoo.runtime import contract
+from zoo.runtime import choices, contract
 from zoo.runtime import inputs as given
 from zoo.runtime.cuda import Runner
 from zoo.runtime.openvino import compile_graph
-from zoo.runtime.providers import DEVICES, Run, open_session, session_options
+from zoo.runtime.providers import DEVICES, Run, cuda_missing, open_session, session_options
 from zoo.spec import ImageSpec
 
-ENGINES = ("onnx", "numpy", "openvino")
+ENGINES = ("auto", "onnx", "numpy", "openvino")
 #: Rows per run on the CPU: enough to use all cores, few enough for their activations to stay in
 #: the cache.
 _CHUNK = 256
@@ -65,7 +65,9 @@ class Session:
     Args:
         name: a shipped bundle's name, the path of a bundle, hf://user/repo, or an open bundle.
         engine: "onnx" is ONNX Runtime; "numpy" the layers by hand, "openvino" Intel's runtime for
-            the same ONNX file (the extra of that name), both on the CPU.
+            the same ONNX file (the extra of that name), both on the CPU; "auto" on the CPU the
+            fastest one that `zoo tune` measured here, else "onnx".
+        file: the bundle's ONNX file, for a bundle with several.
         device: "cuda" and "tensorrt" never fall back to the CPU; "auto" takes CUDA if it works,
             else the CPU.
         threads: of one run of ONNX Runtime or OpenVINO on the CPU; 0: one per core.
@@ -89,6 +91,7 @@ class Session:
         name: str | os.PathLike[str] | Bundle,
         *,
         engine: str = "onnx",
+        file: str = ONNX,
         device: str = "auto",
         threads: int = 0,
         spin: bool = True,
@@ -107,41 +110,60 @@ class Session:
         self._input = self.card.inputs[0]
         self._labels = np.array(self.card.labels, object)
         self._run: Run
+        self.device = "cpu"
+        on_gpu = device not in ("auto", "cpu") or (device == "auto" and cuda_missing() is None)
+        if engine == "auto" and not on_gpu and (tuning := choices.read(bundle)) is not None:
+            small, large = (tuning.choose(batch, threads) for batch in choices.BATCHES)
+            few, many = (self._open(bundle, one.engine, one.file, one.threads, "cpu", spin)
+                         for one in (small, large))  # fmt: skip
+            self._run = lambda rows: (few if len(rows) <= choices.SMALL else many)(rows)
+        else:
+            engine = "onnx" if engine == "auto" else engine
+            self._run = self._open(bundle, engine, file, threads, device, spin, graphs, fp16)
+
+    def _open(
+        self, bundle: Bundle, engine: str, file: str, threads: int, device: str, spin: bool,
+        graphs: bool = False, fp16: bool = False,
+    ) -> Run:  # fmt: skip
+        """Open a bundle in an engine."""
         if engine == "onnx":
-            settings = {
-                "cuda": {
-                    "cudnn_conv_algo_search": "HEURISTIC",
-                    "enable_cuda_graph": str(int(graphs)),
-                },
-                "tensorrt": {"trt_fp16_enable": str(fp16)},
-            }
-            options = session_options(threads, spin)
-            graph = bundle.read(ONNX)
-            try:
-                session, self.device = open_session(graph, device, options, settings)
-            except ZooError:
-                raise
-            except Exception as error:  # ONNX Runtime's own; nothing but the graph causes it
-                raise VerificationError(
-                    f"bundle {bundle.path}: {ONNX} cannot be loaded: {first_line(error)}"
-                ) from None
-            if problem := contract.mismatch(session, self.card):
-                raise VerificationError(f"bundle {bundle.path}: {problem}")
-            if self.device in ("cuda", "tensorrt"):
-                self._run = Runner(session, self._input, self.card.outputs, graphs=graphs).run
-            else:
-                name = self._input.name
-                self._run = partial(_chunks, lambda inputs: session.run(None, {name: inputs}))
-            return
+            return self._onnxruntime(bundle, file, threads, device, spin, graphs, fp16)
         if device not in ("auto", "cpu"):
             raise UsageError(f"engine {engine!r} runs on the CPU, given device {device!r}")
-        self.device = "cpu"
         if engine == "openvino":
-            self._run = partial(_chunks, compile_graph(bundle.read(ONNX), self._input, threads))
-        else:
-            from zoo.scratch import Pipeline, build
+            return partial(_chunks, compile_graph(bundle.read(file), self._input, threads))
+        from zoo.scratch import Pipeline, build
 
-            self._run = Pipeline(build(bundle), self.card.spec, self.card.task)
+        return Pipeline(build(bundle), self.card.spec, self.card.task)
+
+    def _onnxruntime(
+        self, bundle: Bundle, file: str, threads: int, device: str, spin: bool,
+        graphs: bool, fp16: bool,
+    ) -> Run:  # fmt: skip
+        settings = {
+            "cuda": {
+                "cudnn_conv_algo_search": "HEURISTIC",
+                "enable_cuda_graph": str(int(graphs)),
+            },
+            "tensorrt": {"trt_fp16_enable": str(fp16)},
+        }
+        graph = bundle.read(file)
+        try:
+            session, self.device = open_session(
+                graph, device, session_options(threads, spin), settings
+            )
+        except ZooError:
+            raise
+        except Exception as error:  # ONNX Runtime's own; nothing but the graph causes it
+            raise VerificationError(
+                f"bundle {bundle.path}: {file} cannot be loaded: {first_line(error)}"
+            ) from None
+        if problem := contract.mismatch(session, self.card):
+            raise VerificationError(f"bundle {bundle.path}: {problem}")
+        if self.device in ("cuda", "tensorrt"):
+            return Runner(session, self._input, self.card.outputs, graphs=graphs).run
+        name = self._input.name
+        return partial(_chunks, lambda inputs: session.run(None, {name: inputs}))
 
     def run(self, inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
         """Run the graph on any number of rows; return its outputs in the card's order.
