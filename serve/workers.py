@@ -233,8 +233,8 @@ def serve(
             signal.signal(signal.SIGHUP, lambda number, frame: setattr(every, "hung_up", True))
         stack.callback(every.stop, lambda: signals.count(signal.SIGINT) > 1)
         while not signals:
-            time.sleep(0.1)
             every.step()
+            time.sleep(0.1)  # a signal to the whole group ends workers, too: no step after it
     if signals.count(signal.SIGINT) > 1:
         raise Interrupted("interrupted")
 

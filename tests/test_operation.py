@@ -189,8 +189,7 @@ def test_drain_is_not_ready_and_answers(serve: Callable[..., Served]) -> None:
     assert served.process.wait(60) == 0
 
 
-# With several workers the exit code is 1 where the parent sees them end before its own signal.
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [1, 2])
 def test_a_second_ctrl_c_ends_at_once(workers: int, serve: Callable[..., Served]) -> None:
     served = serve("linear", "--workers", workers, "--drain", 3600, "--timeout", 3600)
     processes = {served.process.pid, *served.workers()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import itertools
 import json
@@ -15,7 +16,7 @@ import msgspec
 import numpy as np
 import pytest
 import tritonclient.http as triton
-from conftest import wait_for
+from conftest import ROOT, wait_for
 from test_server import INFER, Server, json_body, starter
 from tritonclient.utils import InferenceServerException
 
@@ -385,6 +386,40 @@ def test_v1_predictions_are_those_of_v2(server: Server, digits: mnist.Split) -> 
         status, answer = ask(server, "POST", path, {"instances": instances})
         assert (status, reason in answer["error"]) == (code, True), answer
     assert ask(server, "GET", "/v1/models/cnn:predict")[0] in (404, 405)
+
+
+def test_v1_takes_image_files_in_base64(server: Server) -> None:
+    folder = ROOT / "examples" / "digits"
+    files = [(folder / name).read_bytes() for name in ("3-dark-mode.jpg", "7-phone.jpg")]
+    texts = [base64.b64encode(file).decode() for file in files]
+    for instances in ([{"b64": text} for text in texts], [{"images": {"b64": t}} for t in texts]):
+        body = {"instances": instances}
+        status, answer = ask(server, "POST", "/v1/models/cnn:predict", body)
+        assert status == 200, answer
+        assert [int(np.argmax(row["logits"])) for row in answer["predictions"]] == [3, 7]
+    for model, instance, reason in (
+        ("cnn", {"b64": "?"}, "instances[1]: b64: "),
+        ("cnn", {"b64": "YWJj"}, "instances[1]: "),
+        ("cnn", {"b64": 3}, 'instances[1]: expected {"b64": "..."}'),
+        ("cnn", [1], 'instances[1]: expected {"b64": "..."}'),
+        ("linear", {"b64": texts[0]}, "linear takes features, not images"),
+    ):
+        body = {"instances": [{"b64": texts[0]}, instance]}
+        status, answer = ask(server, "POST", f"/v1/models/{model}:predict", body)
+        assert (status, reason in answer["error"]) == (400, True), answer
+
+
+def test_refusals_before_a_request_is_read_are_documented(server: Server) -> None:
+    paths = ask(server, "GET", "/openapi.json")[1]["paths"]
+    infer, live = paths["/v2/models/{model}/infer"]["post"], paths["/v2/health/live"]["get"]
+    for headers, status in (
+        ({"Host": "evil.example"}, 400),
+        ({"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}, 403),
+    ):
+        assert server.request("POST", INFER, b"{}", **headers)[0] == status
+        assert str(status) in infer["responses"]
+    assert {"401", "431"} <= set(infer["responses"])
+    assert "401" not in live["responses"]
 
 
 def test_gzip_in_several_members(server: Server, digits: mnist.Split) -> None:

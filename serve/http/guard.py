@@ -15,7 +15,7 @@ from serve.options import Options
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _OWN = (b"same-origin", b"none")  # "none": the user typed the address
-_HEALTH = ("/v2/health/live", "/v2/health/ready")
+HEALTH = ("/v2/health/live", "/v2/health/ready")
 #: Host headers that are kept as good; there are never many.
 _KEPT = 1000
 
@@ -29,7 +29,7 @@ class Guard:
         self._any_host = "*" in self._hosts
         self._any_origin = "*" in options.origins
         self._keys = [key.encode() for key in options.keys]
-        self._open = frozenset(options.root_path + path for path in _HEALTH)
+        self._open = frozenset(options.root_path + path for path in HEALTH)
         self._good_hosts: set[bytes] = set()
 
     def check(self, scope: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from serve.http.guard import HEALTH
 from zoo.version import __version__
 
 _FOLDER = Path(__file__).parent
@@ -19,9 +20,21 @@ def document(models: list[str], root_path: str = "") -> dict[str, Any]:
     document: dict[str, Any] = msgspec.json.decode((_FOLDER / "openapi.json").read_bytes())
     document["info"]["version"] = __version__
     document["components"]["parameters"]["model"]["schema"]["enum"] = models
+    for path, item in document["paths"].items():
+        for method in ("get", "post"):
+            if operation := item.get(method):
+                _add_refusals(operation, method, is_open=path in HEALTH)
     if root_path:
         document["servers"] = [{"url": root_path}]
     return document
+
+
+def _add_refusals(operation: dict[str, Any], method: str, *, is_open: bool) -> None:
+    """Name the answers that come before a request is looked at; see `serve.http.guard`."""
+    refusals = ["400", *([] if is_open else ["401"]), *(["403"] if method == "post" else []), "431"]
+    for status in refusals:
+        operation["responses"].setdefault(status, {"$ref": f"#/components/responses/{status}"})
+    operation["responses"] = dict(sorted(operation["responses"].items()))
 
 
 def page(models: list[str]) -> str:
