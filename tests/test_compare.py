@@ -75,7 +75,7 @@ def test_compare_takes_any_models(zoo_cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("args", "code", "reason"),
     [
-        (("nope",), 2, "unknown model 'nope'"),
+        (("nope",), 2, "unknown run or model 'nope'"),
         (("linear", "cnn", "--plot", "x.png"), 2, "these runs have: accuracy, r2"),
         (("torn",), 5, "torn/log.jsonl is not the log of a training"),
     ],

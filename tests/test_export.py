@@ -60,7 +60,7 @@ def test_a_graph_that_disagrees_is_refused(digits: mnist.Split) -> None:
     assert parity.max_abs_difference <= 1e-4
     with torch.no_grad():
         network.fc.bias[3] += 1e-3
-    with pytest.raises(VerificationError, match=r"disagrees with torch.*nothing was written"):
+    with pytest.raises(VerificationError, match=r"disagrees with torch"):
         compare(graph, run_torch(pipeline, samples), samples)
 
 

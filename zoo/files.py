@@ -54,15 +54,15 @@ def locked(path: Path) -> Iterator[bool]:
     Raises:
         OSError: the lock file cannot be written.
     """
-    file = os.open(path, os.O_RDWR | os.O_CREAT)
+    file, held = os.open(path, os.O_RDWR | os.O_CREAT), False
     try:
         held = _try_lock(file)
         if held:  # its holder may have removed the file between the opening and the lock
             held = path.exists() and os.path.samestat(os.fstat(file), path.stat())
         yield held
+    finally:
         if held:
             path.unlink(missing_ok=True)
-    finally:
         os.close(file)
 
 

@@ -44,6 +44,11 @@ def names() -> list[str]:
     return sorted({*_files(), *_plugins()})
 
 
+def built_in(entry: Entry) -> bool:
+    """Say whether an entry is one of the zoo's own models."""
+    return (_files().get(entry.name) or Path()).parent == _MODELS
+
+
 def get(name: str) -> Entry:
     """Import the one file that declares `name` and return its `ENTRY`.
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import ClassVar, Literal
 
 from msgspec import Struct
 
 Task = Literal["classification", "binary", "regression"]
+
+
+#: Bytes that the activations of one run may take, and float32 planes per element of an input.
+_RUN_MEMORY, _PLANES = 512 << 20, 64
 
 
 class TensorSpec(Struct, frozen=True, forbid_unknown_fields=True):
@@ -24,6 +29,13 @@ class TensorSpec(Struct, frozen=True, forbid_unknown_fields=True):
     def row(self) -> tuple[int, ...]:
         """The shape of one row, without the batch."""
         return tuple(int(size) for size in self.shape[1:])
+
+    def rows(self, most: int) -> int:
+        """Return how many rows to run at a time: at most `most`, and within the memory for one run.
+
+        A network of this zoo keeps fewer than 64 float32 planes of the size of an input's row.
+        """
+        return max(1, min(most, _RUN_MEMORY // (4 * _PLANES * math.prod(self.row))))
 
 
 class ImageSpec(Struct, frozen=True, forbid_unknown_fields=True, tag="image", tag_field="kind"):

@@ -7,8 +7,11 @@ bundle.read("model.onnx")               # bytes, checked against the card's SHA-
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
+import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +26,8 @@ from zoo.files import write_atomic
 PICTURES = ("curves.png", "confusion.png")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _LARGEST_PICTURE = 4_000_000  # bytes
+#: What recipes name as their teacher: it has a separator, and is no path of the user.
+_TEACHERS = re.compile(r"teachers/\w+")
 _PACKAGE = Path(__file__).parent.parent
 
 
@@ -67,6 +72,11 @@ class Bundle:
                 a file outside the bundle.
         """
         expected = self.card.files.get(name)
+        if expected is None and name == ONNX:
+            raise VerificationError(
+                f"bundle {self.path} has no {ONNX}: it was refused when the training ended; "
+                f"zoo export {self.path} tries it again"
+            )
         if expected is None:
             raise VerificationError(
                 f"bundle {self.path}: {name} does not match its card, which does not name it"
@@ -156,7 +166,9 @@ class Bundle:
             "validation": f"{text(card.validation)} (epoch {training.epoch} was kept)",
             "files": self._files(),
             "parity": f"largest difference {parity.max_abs_difference:.1e}, same top-1 on "
-            f"{parity.same_top1:,} of {parity.samples:,}",
+            f"{parity.same_top1:,} of {parity.samples:,}"
+            if parity.samples
+            else "not measured: the ONNX file was refused",
             "dataset": f"{data.name}, {data.license}, SHA-256 {data.sha256[:16]}...",
             "recipe": ", ".join(f"{name}={value}" for name, value in recipe.items()),
             "training": f"{training.seconds:.1f} s on {training.hardware}, {threads}; "
@@ -171,6 +183,8 @@ class Bundle:
         return lines
 
     def _files(self) -> str:
+        if ONNX not in self.card.files:
+            return f"{WEIGHTS} {(self.path / WEIGHTS).stat().st_size / 1000:,.0f} kB, no ONNX file"
         header = onnx_header.read(self.read(ONNX))
         sizes = {
             name: f"{name} {(self.path / name).stat().st_size / 1000:,.0f} kB"
@@ -201,6 +215,18 @@ def shipped() -> list[str]:
     return sorted(path.parent.name for path in weights_dir().glob(f"*/{CARD}"))
 
 
+def _is_path(text: str) -> bool:
+    """Say whether a text names a path, and never a shipped model: "./cnn", "cnn/", "~/cnn", "."."""
+    separators = (os.sep, os.altsep) if os.altsep else (os.sep,)
+    return text in (".", "..") or text.startswith("~") or any(one in text for one in separators)
+
+
+@functools.cache
+def _say_which(name: str) -> None:
+    """Say once that a name is taken for the shipped model, not for the bundle in that folder."""
+    print(f"{name}: the shipped model; ./{name} names the bundle in this folder", file=sys.stderr)
+
+
 def locate(name: str | os.PathLike[str]) -> Path:
     """Return the folder that `Bundle.open` opens.
 
@@ -212,14 +238,19 @@ def locate(name: str | os.PathLike[str]) -> Path:
         from zoo.bundle import hub
 
         return hub.download(text)
-    if (weights_dir() / text / CARD).is_file():  # teachers/resnet too, which `shipped` omits
-        return weights_dir() / text
-    path = Path(text).expanduser()
+    path, own = Path(text).expanduser(), weights_dir() / text
+    as_path = _is_path(text)
+    if not as_path and (own / CARD).is_file():
+        if (path / CARD).is_file() and path.resolve() != own.resolve():
+            _say_which(text)
+        return own
     if (path / CARD).is_file():
         return path
+    if _TEACHERS.fullmatch(text) and (own / CARD).is_file():  # of recipes; `shipped` omits them
+        return own
     kind = "not a bundle"
     if path.is_dir() and (path / "checkpoint.safetensors").exists():
         kind = "an unfinished run"
-    if os.sep in text or path.exists():
+    if as_path or path.exists():
         raise UsageError(f"{text} is {kind}: expected a folder with {CARD}, {WEIGHTS}, {ONNX}")
     raise unknown("model", text, shipped())

@@ -14,7 +14,7 @@ from torch import nn
 
 from zoo.bundle.card import ONNX, WEIGHTS, Parity
 from zoo.bundle.folder import Bundle
-from zoo.errors import UsageError
+from zoo.errors import UsageError, VerificationError
 from zoo.evaluation import metrics
 from zoo.evaluation.evaluate import dataset
 from zoo.export import parity
@@ -23,7 +23,7 @@ from zoo.export.parity import Measured
 from zoo.export.precision import CALIBRATION, Half, defuse, normalized, quantize
 from zoo.export.variant import Variant
 from zoo.files import sha256, write_atomic
-from zoo.network.pipeline import Pipeline, run_torch
+from zoo.network.pipeline import Pipeline, own_error, run_torch
 from zoo.network.pretrained import load
 from zoo.spec import TableSpec
 
@@ -62,14 +62,15 @@ def build(bundle: Bundle, variant: Variant) -> Exported:
     model = _convert(pipeline, bundle, variant, rows)
     graph = to_bytes(model, meta)
     run = parity.open_graph(graph)
-    outputs = run(samples, variant.batch or parity.ROWS)
+    outputs = run(samples, variant.batch or parity.run_rows(samples))
     measured = Measured(
         **msgspec.structs.asdict(parity.difference(expected, outputs)),
         test=metrics.measure(card.task, outputs, data.test.targets),
         fp32=metrics.measure(card.task, expected, data.test.targets),
     )
     if variant.precision == "fp32":
-        limit = parity.check_fp32(expected, measured)
+        error = own_error(pipeline, samples, expected) if variant.preprocess == "graph" else 0.0
+        limit = parity.check_fp32(expected, outputs, measured, error)
     else:
         limit = parity.check_lossy(card, measured, float(np.abs(expected).max()))
     if variant.batch is None:
@@ -126,7 +127,10 @@ def export_bundle(
         )
     if (as_bundle or vectors) and path.exists() and (path.is_file() or any(path.iterdir())):
         raise UsageError(f"{to}: expected a new or an empty folder")
-    exported = build(bundle, variant)
+    try:
+        exported = build(bundle, variant)
+    except VerificationError as error:
+        raise VerificationError(f"{error}; nothing was written") from None
     if vectors:
         from zoo.export.vectors import write_vectors
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from zoo.bundle.card import Parity
 from zoo.export.parity import compare
 from zoo.export.variant import OPSET, Variant
-from zoo.network.pipeline import Pipeline
+from zoo.network.pipeline import Pipeline, own_error
 from zoo.spec import ImageSpec, Spec, Task, outputs
 from zoo.version import __version__
 
@@ -50,10 +50,11 @@ def export(
         The bytes of the ONNX file, and the measured parity.
 
     Raises:
-        VerificationError: a difference above 1e-4, another top-1, or batch sizes that disagree.
+        VerificationError: a difference above what `zoo.export.parity` allows, another top-1, or
+            batch sizes that disagree.
     """
     graph = to_bytes(to_model(pipeline, spec, Variant(), len(meta["labels"])), meta)
-    return graph, compare(graph, expected, samples)
+    return graph, compare(graph, expected, samples, own_error(pipeline, samples, expected))
 
 
 def contract(name: str, task: Task, labels: Sequence[str], weights_sha256: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from zoo.spec import ImageSpec, Spec, Task
+from zoo.spec import ImageSpec, Spec, Task, TensorSpec
 
 _BATCH = 500  # rows of one run over a split
 
@@ -65,6 +66,38 @@ class Pipeline(nn.Module):
         return y, torch.softmax(y, dim=1)
 
 
+def own_error(
+    pipeline: Pipeline, inputs: NDArray[Any], outputs: NDArray[np.float32], rows: int = 200
+) -> float:
+    """Return how far a pipeline in float32 is from the same one in float64.
+
+    Args:
+        pipeline: in eval mode, on the CPU.
+        inputs: as for `run_torch`; of many, as many as `rows`, evenly spaced.
+        outputs: its first outputs for them.
+        rows: what is compared.
+
+    Returns:
+        The largest difference; 0 where the network does not run in float64.
+    """
+    chosen = np.linspace(0, len(inputs) - 1, min(rows, len(inputs))).astype(int)
+    exact = copy.deepcopy(pipeline).double()
+    at_a_time = TensorSpec("", "", ("batch", *inputs.shape[1:])).rows(rows) // 2 or 1
+    parts = []
+    try:
+        with torch.inference_mode():
+            for start in range(0, len(chosen), at_a_time):
+                x = torch.from_numpy(inputs[chosen[start : start + at_a_time]])
+                x = channels_first(x) if pipeline.image else x
+                y = exact.network(exact.normalise(x.double()))
+                parts.append(
+                    torch.cat([torch.zeros_like(y), y], 1) if exact.task == "binary" else y
+                )
+    except RuntimeError:  # a network of the user's that insists on float32
+        return 0.0
+    return float(np.abs(torch.cat(parts).numpy() - outputs[chosen]).max(initial=0.0))
+
+
 def run_torch(pipeline: nn.Module, inputs: NDArray[Any]) -> NDArray[np.float32]:
     """Run a `Pipeline` over raw inputs; return its first output.
 
@@ -76,10 +109,11 @@ def run_torch(pipeline: nn.Module, inputs: NDArray[Any]) -> NDArray[np.float32]:
         float32 [n, classes] logits, or [n, 1] predictions.
     """
     device = next(pipeline.parameters()).device
+    rows = TensorSpec("", "", ("batch", *inputs.shape[1:])).rows(_BATCH)
     with torch.inference_mode():
         parts = [
-            pipeline(torch.from_numpy(inputs[start : start + _BATCH]).to(device))[0].float().cpu()
-            for start in range(0, len(inputs), _BATCH)
+            pipeline(torch.from_numpy(inputs[start : start + rows]).to(device))[0].float().cpu()
+            for start in range(0, len(inputs), rows)
         ]
     outputs: NDArray[np.float32] = torch.cat(parts).numpy()
     return outputs

@@ -34,7 +34,7 @@ from zoo.runtime import inputs as given
 from zoo.runtime.cuda import Runner
 from zoo.runtime.openvino import compile_graph
 from zoo.runtime.providers import DEVICES, Run, cuda_missing, open_session, session_options
-from zoo.spec import ImageSpec
+from zoo.spec import ImageSpec, TensorSpec
 
 ENGINES = ("auto", "onnx", "numpy", "openvino")
 #: Rows per run on the CPU: enough to use all cores, few enough for their activations to stay in
@@ -291,9 +291,10 @@ class Session:
 def _chunks(run: Run, inputs: NDArray[Any]) -> Sequence[NDArray[np.float32]]:
     """Run at most `_CHUNK` rows at a time."""
     inputs = np.ascontiguousarray(inputs)
-    if len(inputs) <= _CHUNK:
+    rows = TensorSpec("", "", ("batch", *inputs.shape[1:])).rows(_CHUNK)
+    if len(inputs) <= rows:
         return run(inputs)
-    results = [run(inputs[start : start + _CHUNK]) for start in range(0, len(inputs), _CHUNK)]
+    results = [run(inputs[start : start + rows]) for start in range(0, len(inputs), rows)]
     return [np.concatenate(parts) for parts in zip(*results, strict=True)]
 
 

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from zoo.bundle.card import CARD, figure
-from zoo.bundle.folder import Bundle
+from zoo.bundle.folder import Bundle, shipped
 from zoo.bundle.run import LOG, plan
-from zoo.errors import UsageError, VerificationError
+from zoo.errors import UsageError, VerificationError, unknown
 
 
 class Row(NamedTuple):
@@ -41,6 +41,9 @@ def read(name: str) -> Row:
     path = Path(name)
     bundle, unfinished = None, None if (path / CARD).exists() else plan(path)
     if unfinished is None:
+        known = shipped()
+        if not path.exists() and path.name == name and name not in known and ":" not in name:
+            raise unknown("run or model", name, known)
         bundle = Bundle.open(name)
         path = bundle.path
     log = path / LOG

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shlex
 import sys
 from pathlib import Path
@@ -12,10 +13,11 @@ import torch
 from torch import nn
 
 from zoo import hardware, plots
-from zoo.bundle.card import FORMAT, ONNX, WEIGHTS, Card, DatasetInfo, Training
+from zoo.bundle.card import FORMAT, ONNX, WEIGHTS, Card, DatasetInfo, Parity, Training
 from zoo.bundle.folder import Bundle
 from zoo.datasets import Dataset
 from zoo.entry import Entry
+from zoo.errors import VerificationError, ZooError, last_line
 from zoo.evaluation import metrics
 from zoo.export.graph import contract, export
 from zoo.files import sha256, write_atomic
@@ -49,7 +51,8 @@ def finish(
         workers: what trained it.
 
     Raises:
-        VerificationError: the exported graph does not agree with the network.
+        VerificationError: the network cannot be exported, or the graph does not agree with it;
+            everything but the ONNX file is written.
         OSError: the folder cannot be written.
     """
     # Once, and on the CPU whatever trained it: the card's figures and what the ONNX file has to
@@ -60,14 +63,15 @@ def finish(
         {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     )
     write_atomic(run / WEIGHTS, weights)
-    graph, parity = export(
-        pipeline,
-        data.spec,
-        contract(entry.name, entry.task, data.labels, sha256(run / WEIGHTS)),
-        data.test.inputs,
-        predictions,
-    )
-    write_atomic(run / ONNX, graph)
+    meta = contract(entry.name, entry.task, data.labels, sha256(run / WEIGHTS))
+    parity, refused, files = Parity(0.0, 0, 0), "", [WEIGHTS]
+    try:
+        graph, parity = export(pipeline, data.spec, meta, data.test.inputs, predictions)
+    except Exception as error:  # the exporter's own, too: a finished training is never lost
+        refused = last_line(error) if not isinstance(error, ZooError) else str(error)
+    else:
+        write_atomic(run / ONNX, graph)
+        files.append(ONNX)
     own_data = progress.recipe.data != ""
     card = Card(
         format=FORMAT,
@@ -87,7 +91,7 @@ def finish(
         dataset=_dataset(data, own_data),
         recipe=progress.recipe,
         training=_training(entry, data, progress, workers),
-        files={name: sha256(run / name) for name in (WEIGHTS, ONNX)},
+        files={name: sha256(run / name) for name in files},
         license="unknown" if own_data else "Apache-2.0",
         limits=_LIMITS.format(data.name) if own_data else entry.limits,
     )
@@ -97,8 +101,31 @@ def finish(
     else:
         plots.predictions(predictions[:, 0], data.test.targets, run / CONFUSION, card.name)
     Bundle.write(run, card)
+    if refused:
+        raise VerificationError(
+            f"{entry.name}: test {card.score}; weights, card and log are kept in {run}, without an "
+            f"ONNX file: {refused}. To try it again: zoo export {shlex.quote(str(run))}"
+        )
     print(f"{entry.name}: test {card.score}, bundle in {run}", file=sys.stderr)
     return card
+
+
+def check_export(entry: Entry, data: Dataset, network: nn.Module) -> None:
+    """Export a network before it is trained, and compare a few rows: it has to end as a bundle.
+
+    Raises:
+        VerificationError: torch's exporter cannot export it, or the graph does not agree with it.
+    """
+    pipeline = Pipeline(copy.deepcopy(network).cpu(), data.spec, entry.task).eval()
+    samples = data.validation.inputs[:7]
+    meta = contract(entry.name, entry.task, data.labels, "")
+    try:
+        export(pipeline, data.spec, meta, samples, run_torch(pipeline, samples))
+    except Exception as error:  # the exporter's own
+        reason = str(error) if isinstance(error, ZooError) else last_line(error)
+        raise VerificationError(
+            f"model {entry.name!r} cannot be exported to ONNX, so nothing was trained: {reason}"
+        ) from None
 
 
 def _dataset(data: Dataset, own_data: bool) -> DatasetInfo:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import safetensors.torch
@@ -23,12 +25,15 @@ from zoo.bundle.run import Plan, plan
 from zoo.datasets import Dataset
 from zoo.entry import Entry
 from zoo.errors import UsageError, first_line
+from zoo.files import locked
 from zoo.network.pipeline import Pipeline
 from zoo.recipe import Recipe
 from zoo.training import checkpoint, distillation, distributed, finish, process
 from zoo.training.checkpoint import Progress, Tensors
 from zoo.training.loop import loop
 from zoo.training.tensorboard import epoch_writer
+
+_LOCK = ".lock"
 
 
 def train(
@@ -57,12 +62,13 @@ def train(
         recipe = recipe.replace(data=entry.recipe_on(recipe.data).data)
     progress = Progress(model=name, recipe=recipe)
     saved: Tensors = {}
-    if distributed.restarted():
-        if checkpoint.exists(run):
-            progress, saved = checkpoint.load(run, Plan(name, recipe))
-    elif distributed.first() and (checkpoint.exists(run) or (run / CARD).exists()):
-        raise UsageError(f"{run} already holds a run: resume it, or give another folder")
-    return _start(entry, progress, saved, run, device, tensorboard)
+    with _claimed(run):
+        if distributed.restarted():
+            if checkpoint.exists(run):
+                progress, saved = checkpoint.load(run, Plan(name, recipe))
+        elif distributed.first() and (checkpoint.exists(run) or (run / CARD).exists()):
+            raise UsageError(f"{run} already holds a run: resume it, or give another folder")
+        return _start(entry, progress, saved, run, device, tensorboard)
 
 
 def resume(
@@ -76,22 +82,66 @@ def resume(
         UsageError: no checkpoint, or one of another model than `name`.
         ZooError: both checkpoints are damaged. Otherwise as `train`.
     """
-    progress, saved = checkpoint.load(run, plan(run))
-    if name is not None and progress.model != name:
-        raise UsageError(f"{run} holds a checkpoint of model {progress.model!r}, not of {name!r}")
-    return _start(registry.get(progress.model), progress, saved, run, device, tensorboard)
+    if not run.is_dir():
+        checkpoint.load(run, plan(run))  # says what is missing; nothing is made
+    with _claimed(run):
+        progress, saved = checkpoint.load(run, plan(run))
+        if name is not None and progress.model != name:
+            raise UsageError(
+                f"{run} holds a checkpoint of model {progress.model!r}, not of {name!r}"
+            )
+        return _start(registry.get(progress.model), progress, saved, run, device, tensorboard)
 
 
 def free_folder(path: Path) -> Path:
-    """Return the path, or the first of path-2, path-3, ... that does not exist.
+    """Make the path, or the first of path-2, path-3, ... that does not exist; return it.
 
-    Where torchrun has started the workers again: the last one that exists, if it is unfinished.
+    To make a folder is to claim it: of several trainings that start at the same time each has its
+    own. Where torchrun has started the workers again: the last one that exists, if unfinished.
+
+    Raises:
+        OSError: it cannot be made.
     """
     number, free, last = 1, path, path
-    while free.exists():
+    while free.exists() or not _made(free):
         number, last = number + 1, free
         free = path.with_name(f"{path.name}-{number}")
-    return last if distributed.restarted() and not (last / CARD).exists() else free
+        if distributed.restarted() and not free.exists() and not (last / CARD).exists():
+            return last
+    return free
+
+
+def _made(folder: Path) -> bool:
+    """Make a folder in the first process; return False if another process was faster."""
+    if not distributed.first():
+        return True
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
+@contextmanager
+def _claimed(run: Path) -> Iterator[None]:
+    """Hold a run's folder for one training; a folder in which nothing was written goes again.
+
+    Raises:
+        UsageError: another training is writing to it. OSError: it cannot be made.
+    """
+    if not distributed.first():
+        yield
+        return
+    run.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(run / _LOCK) as held:
+            if not held:
+                raise UsageError(f"{run} is in use by another training: give another folder")
+            yield
+    finally:
+        with suppress(OSError):
+            run.rmdir()  # only if it is empty
 
 
 def _start(
@@ -121,6 +171,9 @@ def _start(
             network = _build_network(entry, data, recipe)
             if recipe.init == "pretrained" and not saved:
                 _load_pretrained(network, entry)
+            # The zoo's own networks on their own data are known to: it would take seconds.
+            if not saved and distributed.first() and (recipe.data or not registry.built_in(entry)):
+                finish.check_export(entry, data, network)
             best = loop(run, entry, data, network, progress, saved, workers, write_epoch)
     if distributed.first():
         network.load_state_dict(best)
