@@ -110,6 +110,9 @@ _SET = _recipe(
     autocompletion=lambda: import_module("zoo.fields").names(),
 )
 RecipeFields = Annotated[list[str] | None, _SET]
+Moved = Annotated[
+    str, _data("Place that the model's own data have moved to; checked by their SHA-256.")
+]
 Json = Annotated[bool, _output("Print one JSON document.", "--json")]
 Plot = Annotated[Path | None, _output("Draw the results as a PNG file.", metavar="FILE")]
 
@@ -251,9 +254,10 @@ def train(
         from zoo.training import distributed, start
     with distributed.one_voice():
         if resume is not None:
-            if data or changes or out is not None or recipe != "best":
-                raise UsageError("--resume takes data, recipe and folder from RUN: leave them out")
-            run = start.resume(resume, name=model, device=device, tensorboard=tensorboard)
+            if changes or out is not None or recipe != "best":
+                raise UsageError("--resume takes recipe and folder from RUN: leave them out")
+            on: dict[str, Any] = {"device": device, "tensorboard": tensorboard}
+            run = start.resume(resume, name=model, data=data, **on)
         else:
             assert model is not None
             entry = registry.get(model)
@@ -289,16 +293,19 @@ def reproduce(
     model: Model,
     seeds: Annotated[int | None, _option("Number of seeds.  [default: the card's]", min=1)] = None,
     out: Annotated[Path, _option("Folder for the runs.", metavar="DIR")] = Path("runs/reproduce"),
+    data: Moved = "",
     device: TorchDevice = "auto",
     json: Json = False,
 ) -> None:
     """Train by the card's recipe and seeds, and check its score."""
     from zoo.bundle.folder import Bundle
+    from zoo.evaluation.evaluate import moved
 
     with needs_extra("train", "zoo reproduce"):
         from zoo.training import reproduce as reproduction
 
-        verdict = reproduction.reproduce(Bundle.open(model), seeds=seeds, out=out, device=device)
+        bundle = moved(Bundle.open(model), data) if data else Bundle.open(model)
+        verdict = reproduction.reproduce(bundle, seeds=seeds, out=out, device=device)
     if json:
         _print_json(verdict._asdict() | {"trials": [trial._asdict() for trial in verdict.trials]})
     else:
@@ -330,12 +337,18 @@ def evaluate(
     from zoo.bundle.folder import Bundle
     from zoo.evaluation import own_data
     from zoo.evaluation.evaluate import evaluate as measure
+    from zoo.evaluation.evaluate import if_moved
 
     bundle = Bundle.open(model)
     card = bundle.card
     if target and not data:
         raise UsageError("--target is a column of --data: give both")
-    own = own_data.read(card, data, target) if data else None
+    own = None
+    if data and not target and (again := if_moved(bundle, data)) is not None:
+        bundle = again
+        print(f"{data}: what the model was trained on; its test part is measured", file=sys.stderr)
+    elif data:
+        own = own_data.read(card, data, target)
     for note in own.notes if own else ():
         print(note, file=sys.stderr)
     result = measure(bundle, own.split if own else None, engine=engine, device=device)
@@ -401,11 +414,13 @@ def export(
         _option("none: the file takes normalized float32 input, NCHW for images."),
     ] = "graph",
     gpu: Annotated[bool, _option("Let Triton run the model on GPUs (triton).", "--gpu")] = False,
+    data: Moved = "",
 ) -> None:
     """Export a model to ONNX, if it agrees with torch."""
     from zoo.bundle.folder import Bundle
+    from zoo.evaluation.evaluate import moved
 
-    bundle = Bundle.open(model)
+    bundle = moved(Bundle.open(model), data) if data else Bundle.open(model)
     if form == "triton":
         from zoo.bundle.triton import repository
 
@@ -518,17 +533,21 @@ def predict(
 
 
 @command()
-def verify(models: Models = None, device: TorchDevice = "auto", json: Json = False) -> None:
+def verify(
+    models: Models = None, data: Moved = "", device: TorchDevice = "auto", json: Json = False
+) -> None:
     """Check hashes, and every score on the whole test set."""
     from zoo.bundle.folder import locate, shipped
     from zoo.evaluation.verify import verify as check
     from zoo.progress import Bar
 
     paths = [locate(model) for model in models or shipped()]
+    if data and len(paths) != 1:
+        raise UsageError("--data is the data of one bundle: name that one")
     verdicts = []
     with Bar("verify", len(paths), unit="bundles") as bar:
         for path in paths:
-            verdicts.append(check(path, device=device))
+            verdicts.append(check(path, device=device, data=data))
             bar.advance(1, verdicts[-1].name)
     if json:
         _print_json([verdict._asdict() for verdict in verdicts])

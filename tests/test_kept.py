@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -168,3 +169,64 @@ def test_a_path_is_never_a_shipped_model(
     assert done.stderr == "cnn: the shipped model; ./cnn names the bundle in this folder\n"
     assert zoo_process("info", "resnet").stderr == ""
     assert Bundle.open("teachers/resnet").card.name == "resnet"
+
+
+def test_data_that_moved_are_found_and_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zoo_cli: Cli
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    table = rng.normal(0, 1, (60, 3))
+    lines = [f"{a},{b},{c},{'yes' if a > 0 else 'no'}" for a, b, c in table]
+    Path("first").mkdir()
+    Path("second").mkdir()
+    Path("first/t.csv").write_text("\n".join(["a,b,c,answer", *lines]) + "\n")
+    words = ("logistic", "--data", "first/t.csv", "--target", "answer", "--epochs", 3)
+    assert zoo_cli("train", *words, "--out", "run").exit_code == 0
+    score = Bundle.open("run").card.test["accuracy"]
+    Path("first/t.csv").rename("second/t.csv")
+    new = ("--data", "second/t.csv")
+    for words in (("verify", "run"), ("export", "run", "-o", "a.onnx"), ("evaluate", "run")):
+        done = zoo_cli(*words, *new)
+        assert done.exit_code == 0, (words, done.stderr)
+    assert f"accuracy {score:.4f}" in zoo_cli("evaluate", "run", *new).stdout
+    done = zoo_cli("reproduce", "run", *new)
+    assert done.exit_code == 0, done.stderr
+    assert "the same bytes" in done.stdout
+    done = zoo_cli("export", "run", "-o", "b.onnx")
+    assert done.exit_code == 0, done.stderr
+    assert "proven on generated inputs, the data are not at hand: " in done.stderr
+    assert "of 1,000 generated inputs" in done.stderr
+    assert Path("a.onnx").read_bytes() == Path("b.onnx").read_bytes()
+    refused = zoo_cli("export", "run", "--precision", "int8")
+    assert refused.exit_code == 1
+    Path("other.csv").write_text("\n".join(["a,b,c,answer", *reversed(lines)]) + "\n")
+    for words in (("verify", "run"), ("export", "run"), ("reproduce", "run")):
+        done = zoo_cli(*words, "--data", "other.csv")
+        assert done.exit_code == 5, (words, done.stderr)
+        assert "trained on other data" in done.stdout + done.stderr
+    assert "was trained on mnist, which is here" in zoo_cli("export", "cnn", *new).stderr
+    assert "the data of one bundle" in zoo_cli("verify", *new).stderr
+
+
+def test_a_training_is_resumed_where_its_data_are_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zoo_cli: Cli
+) -> None:
+    from zoo.training import process
+
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{n},{n % 7},{'a' if n % 3 else 'b'}" for n in range(60)]
+    Path("t.csv").write_text("\n".join(["x,y,answer", *rows]) + "\n")
+    words = ("train", "logistic", "--data", "t.csv", "--target", "answer", "--epochs", 4)
+    assert zoo_cli(*words, "--out", "whole").exit_code == 0
+    monkeypatch.setattr(process, "stop_signals", lambda: contextlib.nullcontext(lambda: True))
+    assert zoo_cli(*words, "--out", "run").exit_code == 130
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    Path("t.csv").rename("moved.csv")
+    assert zoo_cli("train", "--resume", "run").exit_code == 1
+    done = zoo_cli("train", "--resume", "run", "--data", "moved.csv")
+    assert done.exit_code == 0, done.stderr
+    weights = [Path(run, "model.safetensors").read_bytes() for run in ("whole", "run")]
+    assert weights[0] == weights[1]
+    assert Bundle.open("run").card.recipe.data == str(tmp_path / "moved.csv")

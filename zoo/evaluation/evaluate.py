@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from zoo import datasets
 from zoo.bundle.folder import Bundle
 from zoo.datasets import Dataset, Split
-from zoo.errors import VerificationError
+from zoo.errors import UsageError, VerificationError, ZooError
 from zoo.evaluation import metrics
 from zoo.spec import ImageSpec
 
@@ -36,9 +39,42 @@ def dataset(bundle: Bundle) -> Dataset:
     if data.sha256 != card.dataset.sha256:
         raise VerificationError(
             f"bundle {bundle.path}: trained on other data named {card.dataset.name!r} "
-            f"(SHA-256 {card.dataset.sha256[:12]}..., here {data.sha256[:12]}...)"
+            f"(SHA-256 {card.dataset.sha256[:12]}..., here {data.sha256[:12]}...); --data PATH "
+            "names another place"
         )
     return data
+
+
+def moved(bundle: Bundle, data: str) -> Bundle:
+    """Return a bundle whose own data are at another place than when it was trained.
+
+    Args:
+        bundle: trained on data of the user's.
+        data: the new place, as `zoo train --data` takes it.
+
+    Raises:
+        UsageError: the bundle was trained on embedded data. VerificationError: these are other data
+        than it was trained on, by their SHA-256. Others as `zoo.datasets.chosen`.
+    """
+    card = bundle.card
+    if not card.recipe.data:
+        raise UsageError(f"--data: {card.name} was trained on {card.dataset.name}, which is here")
+    place = str(Path(data).expanduser().absolute()) if Path(data).expanduser().exists() else data
+    recipe = card.recipe.replace(data=place)
+    found = dataclasses.replace(bundle, card=msgspec.structs.replace(card, recipe=recipe))
+    dataset(found)
+    return found
+
+
+def if_moved(bundle: Bundle, data: str) -> Bundle | None:
+    """Return what `moved` does if the bundle's own data are gone and these are they; or None."""
+    own = bundle.card.recipe.data
+    if not own or Path(own).exists():
+        return None
+    try:
+        return moved(bundle, data)
+    except ZooError:
+        return None
 
 
 def evaluate(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from zoo.bundle.card import figure
 from zoo.bundle.folder import Bundle
 from zoo.errors import DataError, VerificationError
-from zoo.evaluation.evaluate import evaluate
+from zoo.evaluation.evaluate import evaluate, moved
 
 #: Rounding differs by processor, and with it a borderline row: two rows in 10,000 may.
 ACCURACY_TOLERANCE = 2e-4
@@ -25,12 +25,13 @@ class Verdict(NamedTuple):
     problem: str
 
 
-def verify(path: Path, device: str = "auto") -> Verdict:
+def verify(path: Path, device: str = "auto", data: str = "") -> Verdict:
     """Open a bundle, check its hashes and measure its ONNX file on the whole test set.
 
     Args:
         path: the bundle's folder, opened here, since a damaged card is a verdict too.
         device: of the session.
+        data: where its own data are now; "": where they were.
 
     Returns:
         The verdict; a bundle that fails has the problem in it, and raises nothing.
@@ -44,6 +45,7 @@ def verify(path: Path, device: str = "auto") -> Verdict:
         card = bundle.card
         name, claimed = card.name, card.score
         bundle.check()
+        bundle = moved(bundle, data) if data else bundle
         metrics = evaluate(bundle, device=device).metrics
         measured = figure(card.metric, metrics[card.metric])
         for key, value in card.test.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from torch import nn
 
 from zoo.bundle.card import ONNX, WEIGHTS, Parity
 from zoo.bundle.folder import Bundle
-from zoo.errors import UsageError, VerificationError
+from zoo.errors import UsageError, VerificationError, ZooError
 from zoo.evaluation import metrics
 from zoo.evaluation.evaluate import dataset
 from zoo.export import parity
@@ -44,11 +45,9 @@ def build(bundle: Bundle, variant: Variant) -> Exported:
         UsageError: this variant is not available. VerificationError: it is not good enough (see
         `zoo.export.parity`), or a file does not match the card.
     """
-    card, data = bundle.card, dataset(bundle)
+    card = bundle.card
     pipeline = Pipeline(load(bundle), card.spec, card.task).eval()
-    # A folder's rows are sorted by class: calibrate on every n-th row, not on the first ones.
-    stride = -(-len(data.train.targets) // CALIBRATION)
-    rows, samples = data.train.inputs[::stride], data.test.inputs
+    rows, samples, targets = _rows(bundle, variant)
     meta = contract(card.name, card.task, card.labels, card.files[WEIGHTS])
     if variant != Variant():
         meta["variant"] = variant
@@ -63,11 +62,12 @@ def build(bundle: Bundle, variant: Variant) -> Exported:
     graph = to_bytes(model, meta)
     run = parity.open_graph(graph)
     outputs = run(samples, variant.batch or parity.run_rows(samples))
-    measured = Measured(
-        **msgspec.structs.asdict(parity.difference(expected, outputs)),
-        test=metrics.measure(card.task, outputs, data.test.targets),
-        fp32=metrics.measure(card.task, expected, data.test.targets),
-    )
+    scores = [
+        metrics.measure(card.task, each, targets) if targets is not None else {}
+        for each in (outputs, expected)
+    ]
+    found = msgspec.structs.asdict(parity.difference(expected, outputs))
+    measured = Measured(**found, test=scores[0], fp32=scores[1])
     if variant.precision == "fp32":
         error = own_error(pipeline, samples, expected) if variant.preprocess == "graph" else 0.0
         limit = parity.check_fp32(expected, outputs, measured, error)
@@ -77,8 +77,35 @@ def build(bundle: Bundle, variant: Variant) -> Exported:
         parity.check_batches(run, samples, outputs, limit)
     if variant != Variant():  # the default's figures are on its card
         graph = to_bytes(model, meta | {"measured": measured})
-    confusion = metrics.confusion(card.task, outputs, data.test.targets)
+    confusion = card.confusion
+    if targets is not None:
+        confusion = metrics.confusion(card.task, outputs, targets)
     return Exported(graph, measured, confusion, samples)
+
+
+def _rows(
+    bundle: Bundle, variant: Variant
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]:
+    """Return inputs to calibrate on, and inputs and targets of the test set.
+
+    Float32 needs the data for its proof alone: where they are gone, it is proven on generated
+    inputs, which have no targets.
+    """
+    try:
+        data = dataset(bundle)
+    except ZooError as error:
+        if variant.precision != "fp32" or not bundle.card.recipe.data:
+            raise
+        print(f"proven on generated inputs, the data are not at hand: {error}", file=sys.stderr)
+        spec, rng = bundle.card.spec, np.random.default_rng(0)
+        shape = (min(1000, spec.tensor.rows(1000)), *spec.tensor.row)
+        if spec.tensor.dtype == "uint8":
+            return np.empty(0), rng.integers(0, 256, shape, np.uint8), None
+        inputs = rng.normal(spec.mean, spec.std, shape).astype(np.float32)
+        return np.empty(0), inputs, None
+    # A folder's rows are sorted by class: calibrate on every n-th row, not on the first ones.
+    stride = -(-len(data.train.targets) // CALIBRATION)
+    return data.train.inputs[::stride], data.test.inputs, data.test.targets
 
 
 def _convert(
@@ -149,7 +176,7 @@ def _write_bundle(bundle: Bundle, folder: Path, exported: Exported, variant: Var
     write_atomic(folder / ONNX, exported.graph)
     changes = {
         "title": card.title + (f", {variant.precision}" if variant.precision != "fp32" else ""),
-        "test": measured.test,
+        "test": measured.test or card.test,
         "confusion": exported.confusion,
         "parity": Parity(measured.max_abs_difference, measured.same_top1, measured.samples),
         "seeds": None,  # they are figures of fp32

@@ -42,9 +42,10 @@ class Measured(Parity, frozen=True):
         if precision != "fp32":
             score, torch = (figure(metric, part[metric]) for part in (self.test, self.fp32))
             scores = f"{precision} {score}, in torch {torch}; "
+        rows = "test rows" if self.test else "generated inputs"
         return (
             f"{scores}largest difference from torch {self.max_abs_difference:.1e}, same top-1 on "
-            f"{self.same_top1:,} of {self.samples:,} test rows"
+            f"{self.same_top1:,} of {self.samples:,} {rows}"
         )
 
 

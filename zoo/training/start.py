@@ -72,11 +72,13 @@ def train(
 
 
 def resume(
-    run: Path, *, name: str | None = None, device: str = "auto", tensorboard: bool = False
-) -> Path:
+    run: Path, *, name: str | None = None, data: str = "", device: str = "auto",
+    tensorboard: bool = False,
+) -> Path:  # fmt: skip
     """Resume a training from its last checkpoint, to the same end as without the stop.
 
-    If the last checkpoint is damaged, the one before it is taken, and stderr says so.
+    If the last checkpoint is damaged, the one before it is taken, and stderr says so. `data` is the
+    place that the run's own data have moved to.
 
     Raises:
         UsageError: no checkpoint, or one of another model than `name`.
@@ -90,7 +92,13 @@ def resume(
             raise UsageError(
                 f"{run} holds a checkpoint of model {progress.model!r}, not of {name!r}"
             )
-        return _start(registry.get(progress.model), progress, saved, run, device, tensorboard)
+        entry = registry.get(progress.model)
+        if data:
+            if not progress.recipe.data:
+                raise UsageError(f"--data: {run} trains on {entry.dataset}, which is here")
+            place = entry.recipe_on(data).data
+            progress.recipe = progress.recipe.replace(data=place)
+        return _start(entry, progress, saved, run, device, tensorboard)
 
 
 def free_folder(path: Path) -> Path:
