@@ -197,7 +197,7 @@ def main() -> int:
     words = [
         sys.executable,
         "-c",
-        "import cli; cli.main()",
+        "from zoo.__main__ import main; main()",
         "serve",
         "--port",
         "0",

@@ -45,7 +45,7 @@ def train(model: str, changes: dict[str, Any], seed: int, folder: Path) -> float
     if (out / "card.json").exists():
         return score(out)
     settings = [f"--set={name}={value}" for name, value in (changes | {"seed": seed}).items()]
-    command = [sys.executable, "-m", "cli", "train", model, "--recipe", "notes", "--out", str(out)]
+    command = [sys.executable, "-m", "zoo", "train", model, "--recipe", "notes", "--out", str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [*command, *settings], env=environment, capture_output=True, text=True, check=False,

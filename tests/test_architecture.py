@@ -29,7 +29,7 @@ FLOORS = (
     ("zoo/export/",),
     ("zoo/training/",),
     ("zoo/lessons/", "zoo/exercises/", "zoo/doctor.py"),
-    ("zoo/__init__.py",),
+    ("zoo/__init__.py", "zoo/__main__.py"),
     ("serve/",),
     ("cli.py",),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -39,7 +40,7 @@ def test_importing_zoo_imports_nearly_nothing() -> None:
 @pytest.mark.parametrize(
     "args",
     [
-        ("--help",), ("list",), ("info", "cnn"), ("train", "--help"), ("lesson",),
+        ("--help",), ("list",), ("train", "--help"), ("lesson",),
         ("compare", "logistic", "linear"), ("export", "linear", "--format", "triton"),
         ("exercise",), ("exercise", "conv2d"),
     ],
@@ -52,7 +53,7 @@ def test_looking_around_imports_neither_torch_nor_onnxruntime(args: tuple[str, .
 @pytest.mark.parametrize(
     "args",
     [
-        ("predict", "cnn", "digits"), ("evaluate", "linear"), ("verify", "linear"),
+        ("info", "cnn"), ("predict", "cnn", "digits"), ("evaluate", "linear"), ("verify", "linear"),
         ("benchmark", "linear", *QUICK), ("evaluate", "logistic", "--plot", "plot.png"),
         ("benchmark", "linear", *QUICK, "--plot", "plot.png"),
         ("compare", "logistic", "cnn", "--plot", "plot.png"),
@@ -101,12 +102,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_wheel_holds_exactly_zoo_serve_and_cli(wheel: Path) -> None:
+def test_the_wheel_holds_exactly_zoo_and_serve(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"zoo", "serve", "cli.py"}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"zoo", "serve"}
     assert wheel.name.startswith("torch_tutorial_zoo-")
-    for name in ("zoo/py.typed", "zoo/weights/cnn/model.onnx", "zoo/weights/cnn/card.json",
+    for name in ("zoo/py.typed", "zoo/_cli.py", "zoo/weights/cnn/model.onnx",
+                 "zoo/weights/cnn/card.json",
                  "zoo/datasets/files/mnist/train-images-idx3-ubyte.gz"):  # fmt: skip
         assert name in names
     assert not [name for name in names if "checkpoint.safetensors" in name]
@@ -122,3 +124,38 @@ def test_an_installed_wheel_finds_its_weights(wheel: Path, tmp_path: Path) -> No
     )
     assert done.stdout.splitlines()[0].startswith(str(site))
     assert done.stdout.splitlines()[1] == "resnet cpu" or "cuda" in done.stdout
+
+
+def test_the_command_does_not_depend_on_the_name_cli(wheel: Path, tmp_path: Path) -> None:
+    """Other packages have a module of that name, too: in the wheel's own folder, or before it."""
+    site = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(site)
+    (site / "cli.py").write_text("raise SystemExit('somebody else')")
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    for words in (["-m", "zoo"], ["-c", "from zoo.__main__ import main; main()"]):
+        done = subprocess.run(
+            [sys.executable, *words, "list"], capture_output=True, text=True, env=environment,
+            cwd=tmp_path,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "99.68 %" in done.stdout
+    shown = "import zoo.__main__ as m; print(m.__file__); m.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", shown, "--version"], capture_output=True, text=True,
+        env=environment, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.stdout.startswith(str(site))
+
+
+def test_a_typo_is_an_error_for_mypy(tmp_path: Path) -> None:
+    (tmp_path / "use.py").write_text(
+        "import zoo\nzoo.load('cnn').eval()\nzoo.lod('cnn')\nzoo.Session('cnn').predikt(1)\n"
+    )
+    words = ["-m", "mypy", "--no-incremental", "--follow-imports=silent", "use.py"]
+    done = subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": str(ROOT)},
+    )  # fmt: skip
+    assert 'use.py:3: error: Module has no attribute "lod"' in done.stdout, done.stdout
+    assert "use.py:4: error" in done.stdout
+    assert "use.py:2" not in done.stdout

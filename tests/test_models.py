@@ -137,3 +137,21 @@ def test_unknown_names_and_paths() -> None:
         zoo.load("resnett")
     with pytest.raises(UsageError, match=r"\./nowhere is not a bundle: expected a folder"):
         zoo.load("./nowhere")
+
+
+def test_a_trained_network_for_other_classes_and_channels() -> None:
+    trained = zoo.load("cnn").state_dict()
+    other = zoo.load("cnn", classes=5, channels=3)
+    assert other(torch.zeros(2, 3, 28, 28)).shape == (2, 5)
+    kept = {n for n, v in other.state_dict().items() if torch.equal(v, trained.get(n, v[:0]))}
+    assert kept == {"conv2.weight", "conv2.bias"}
+    assert zoo.load("resnet", classes=3)(torch.zeros(1, 1, 28, 28)).shape == (1, 3)
+    assert zoo.load("cnn", classes=7, pretrained=False)(torch.zeros(1, 1, 28, 28)).shape == (1, 7)
+    for name, sizes, said in (
+        ("cnn", {"classes": 1}, "classes=1: cnn can have 2 or more"),
+        ("linear", {"classes": 3}, "classes=3: linear can have none: regression"),
+        ("logistic", {"channels": 3}, "channels=3: logistic can have none: it takes a table"),
+        ("cnn", {"channels": 0}, "channels=0: cnn can have 1 or more"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            zoo.load(name, **sizes)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -185,3 +187,16 @@ def test_onnxruntime_writes_no_identifier_unless_it_is_permitted(tmp_path: Path)
     permitted = environment | {"ORT_DISABLE_TELEMETRY": "0"}
     code = "import os, zoo.runtime" + value
     assert run([sys.executable, "-c", code], env=permitted).stdout == "0\n"
+
+
+def _labels(session: zoo.Session) -> list[str]:
+    return session.predict(mnist.load_test().inputs[:5]).labels
+
+
+def test_a_session_goes_to_another_process() -> None:
+    """As `spawn` and `forkserver` send it, which is the default from Python 3.14 on."""
+    session = zoo.Session("cnn", device="cpu", threads=1)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(_labels, (session,)) == _labels(session)
+    again = pickle.loads(pickle.dumps(session))
+    assert (again.device, again.card) == (session.device, session.card)

@@ -106,6 +106,10 @@ class Session:
             if value and device != needed:
                 raise UsageError(f"{option} is for device {needed!r}, given device {device!r}")
         bundle = Bundle.open(name)
+        self._opened = {
+            "name": bundle.path, "engine": engine, "file": file, "device": device,
+            "threads": threads, "spin": spin, "graphs": graphs, "fp16": fp16,
+        }  # fmt: skip
         self.card = bundle.card
         self._input = self.card.inputs[0]
         self._labels = np.array(self.card.labels, object)
@@ -164,6 +168,14 @@ class Session:
             return Runner(session, self._input, self.card.outputs, graphs=graphs).run
         name = self._input.name
         return partial(_chunks, lambda inputs: session.run(None, {name: inputs}))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return how it was opened: a process that unpickles it opens the bundle by its path."""
+        return self._opened
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Open the bundle again."""
+        self.__init__(**state)  # type: ignore[misc]
 
     def run(self, inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
         """Run the graph on any number of rows; return its outputs in the card's order.
