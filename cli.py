@@ -204,6 +204,7 @@ def train(
         ),
     ] = "",
     target: Annotated[str | None, _data("Target column of a .csv or .parquet file.")] = None,
+    drop: Annotated[list[str] | None, _data("Column to leave out; repeatable.")] = None,
     size: Annotated[
         int | None,
         _data(
@@ -244,6 +245,7 @@ def train(
         "seed": seed, "init": init, "engine": engine,
     }  # fmt: skip
     changes: dict[str, Any] = {k: value for k, value in options.items() if value is not None}
+    changes |= {"drop": ",".join(drop)} if drop else {}
     for text in set_ or []:
         field, equals, value = text.partition("=")
         if not equals:
@@ -264,7 +266,8 @@ def train(
             assert model is not None
             entry = registry.get(model)
             base = entry.notes if recipe == "notes" else entry.recipe
-            plan = entry.recipe_on(changes.pop("data", data), base).replace(**changes)
+            own = changes.pop("data", data), base, str(changes.get("target", ""))
+            plan = entry.recipe_on(*own).replace(**changes)
             out = out or start.free_folder(Path("runs") / model)
             run = start.train(model, plan, out, device=device, tensorboard=tensorboard)
     print(run)

@@ -29,6 +29,8 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     data: str = ""
     #: Column of the CSV or Parquet file that the model learns to predict.
     target: str = ""
+    #: Columns of a table that are left out, with commas between them.
+    drop: str = ""
     #: Side in pixels of the square that every image is resized to; 0 keeps the size of the data,
     #: which for a folder of images is 28.
     size: Natural = 0
@@ -48,7 +50,8 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: Rows of an epoch: uniform takes each row once, balanced draws as many rows so that every
     #: class comes equally often, for data with rare classes.
     sampler: Literal["uniform", "balanced"] = "uniform"
-    #: Peak of the learning rate, by which every step is multiplied.
+    #: Peak of the learning rate, by which every step is multiplied; 0, for tables and sgd, takes
+    #: the largest at which gradient descent is stable, by the largest eigenvalue of the data.
     lr: NotNegative = 1e-3
     #: Momentum of SGD and Muon; 0 is without momentum.
     momentum: Fraction = 0.9

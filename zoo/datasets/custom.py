@@ -51,6 +51,8 @@ def load(recipe: Recipe, task: Task, *, images: bool) -> Dataset:
     file with a header line, or a Parquet file.
     """
     path = Path(recipe.data)
+    if recipe.drop and images:
+        raise UsageError(f"--drop is for the columns of a table, given {path}")
     if not images:
         return _table(path, recipe, task)
     if not path.exists():
@@ -66,6 +68,16 @@ def load(recipe: Recipe, task: Task, *, images: bool) -> Dataset:
     if recipe.target:
         raise UsageError(f"--target names a column of a table, given images: {path}")
     return _folder(path, recipe)
+
+
+def is_table(recipe: Recipe) -> bool:
+    """Say whether a recipe's data are a table, for a model that takes images, too."""
+    path = Path(recipe.data)
+    if not recipe.target or not path.is_file():
+        return False
+    if csv.looks_like_csv(path.name):
+        return True  # a CSV file of pixels has no --target
+    return path.suffix.lower() == ".parquet" and not parquet.has_images(path)
 
 
 def table_of(path: Path) -> Any:
@@ -97,9 +109,14 @@ def _table(path: Path, recipe: Recipe, task: Task) -> Dataset:
         if len(labels) < 2 or (task == "binary" and len(labels) > 2):
             raise DataError(
                 f"{path}: column {target!r} has {len(labels)} class{'es'[: 2 * (len(labels) > 1)]} "
-                f"({listed(labels)}), expected {'2' if task == 'binary' else 'at least 2'}"
+                f"({listed(labels)}), expected {'2 (softmax takes more)' if task == 'binary' else 'at least 2'}"
             )
-    columns = [name for name in names if name != target]
+    dropped = [name.strip() for name in recipe.drop.split(",") if name.strip()]
+    for name in dropped:
+        if name not in names or name == target:
+            problem = "the target" if name == target else "no such column"
+            raise UsageError(f"{path}: --drop {name}: {problem}.{nearest(name, names)}")
+    columns = [name for name in names if name != target and name not in dropped]
     if not columns:
         raise DataError(f"{path}: there is no column besides {target!r} to learn from")
     rows = Split(*csv.read_lines(table.lines, path, columns, target, labels))

@@ -87,6 +87,16 @@ def images(path: Path, target: str = "") -> Iterator[Labelled]:
                 number += 1
 
 
+def has_images(path: Path) -> bool:
+    """Say whether a file has a column of images.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    with _open(path) as file:
+        return any(holds_images(column.type) for column in file.schema_arrow)
+
+
 def holds_images(kind: Any) -> bool:
     """Say whether a column of this pyarrow type holds bytes, plain or as {bytes, path}."""
     import pyarrow as pa

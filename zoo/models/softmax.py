@@ -10,18 +10,23 @@ from zoo.recipe import Recipe
 
 
 class Softmax(nn.Module):
-    """784-512-256-128-64-10 with ReLU between; the loss computes the softmax."""
+    """784-512-256-128-64-10 with ReLU between; the loss computes the softmax.
 
-    def __init__(self, channels: int = 1, size: int = 28, classes: int = 10) -> None:
+    With `columns` it takes the rows of a table instead of images.
+    """
+
+    def __init__(
+        self, channels: int = 1, size: int = 28, classes: int = 10, columns: int = 0
+    ) -> None:
         super().__init__()
-        self.l1 = nn.Linear(channels * size * size, 512)
+        self.l1 = nn.Linear(columns or channels * size * size, 512)
         self.l2 = nn.Linear(512, 256)
         self.l3 = nn.Linear(256, 128)
         self.l4 = nn.Linear(128, 64)
         self.l5 = nn.Linear(64, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map normalized images [N, channels, size, size] to logits [N, classes]."""
+        """Map normalized images [N, channels, size, size], or rows [N, columns], to logits."""
         x = x.flatten(1)  # [N, 1, 28, 28] -> [N, 784]
         x = F.relu(self.l1(x))  # [N, 512]
         x = F.relu(self.l2(x))  # [N, 256]

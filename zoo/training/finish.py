@@ -165,7 +165,7 @@ def command(entry: Entry, recipe: Recipe) -> str:
     text = f"zoo train {entry.name}"
     if recipe.data:
         text += f" --data {shlex.quote(recipe.data)}"
-    default = entry.recipe_on(recipe.data)
+    default = entry.recipe_on(recipe.data, target=recipe.target)
     for field in Recipe.__struct_fields__:
         if (value := getattr(recipe, field)) != getattr(default, field):
             text += f" --set {shlex.quote(f'{field}={value}')}"

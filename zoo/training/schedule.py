@@ -14,7 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from zoo.datasets import Dataset
 from zoo.recipe import Recipe
+from zoo.spec import Task
 
 
 def row_order(targets: NDArray[Any], recipe: Recipe, epoch: int) -> Tensor:
@@ -48,3 +50,22 @@ def learning_rate(recipe: Recipe, done: float) -> float:
     else:  # and down to 0: the last steps average out the noise of the batches
         factor = (1 + math.cos(math.pi * (done - recipe.warmup) / (1 - recipe.warmup))) / 2
     return recipe.lr * factor
+
+
+def stable_rate(data: Dataset, task: Task) -> float:
+    """Return the largest learning rate at which gradient descent on a table surely converges.
+
+    The loss of a linear model is quadratic in its weights (for the squared error; for the
+    cross-entropy its curvature is at most a quarter of the inputs'), and gradient descent with
+    Nesterov's momentum is stable up to 1 / L, the largest eigenvalue of its second derivatives.
+    Columns that are correlated make that large: with one rate for all tables, some diverge. Source:
+    Y. Nesterov, "Introductory lectures on convex optimization" (2004), section 2.2.
+    """
+    inputs = data.train.inputs.astype(np.float64)
+    columns = (inputs - np.array(data.spec.mean)) / np.array(data.spec.std)
+    columns = np.hstack([columns, np.ones((len(columns), 1))])  # the bias
+    largest = float(np.linalg.eigvalsh(columns.T @ columns / len(columns))[-1])
+    curvature = 2 * largest if task == "regression" else largest / 4
+    rate = 1 / max(curvature, 1e-12)
+    rate = rate if task == "regression" else min(rate, 0.1)  # of a batch, which is not all rows
+    return float(f"{rate:.3g}")

@@ -22,15 +22,17 @@ from zoo import datasets, registry
 from zoo.bundle.card import CARD, WEIGHTS
 from zoo.bundle.folder import Bundle
 from zoo.bundle.run import Plan, plan
-from zoo.datasets import Dataset
+from zoo.datasets import Dataset, custom
 from zoo.entry import Entry
 from zoo.errors import UsageError, first_line
 from zoo.files import locked
 from zoo.network.pipeline import Pipeline
 from zoo.recipe import Recipe
+from zoo.spec import TableSpec
 from zoo.training import checkpoint, distillation, distributed, finish, process
 from zoo.training.checkpoint import Progress, Tensors
 from zoo.training.loop import loop
+from zoo.training.schedule import stable_rate
 from zoo.training.tensorboard import epoch_writer
 
 _LOCK = ".lock"
@@ -176,6 +178,7 @@ def _start(
         folder = run / "tensorboard" if tensorboard and workers.rank == 0 else None
         with epoch_writer(folder, progress) as write_epoch:
             data = _load_data(entry, progress, run)
+            recipe = progress.recipe
             network = _build_network(entry, data, recipe)
             if recipe.init == "pretrained" and not saved:
                 _load_pretrained(network, entry)
@@ -192,12 +195,15 @@ def _start(
 def _load_data(entry: Entry, progress: Progress, run: Path) -> Dataset:
     """Load what the recipe trains on, and check that it is still what the training began with."""
     recipe = progress.recipe
-    data = datasets.chosen(recipe, entry.dataset, entry.task, images=entry.takes_images)
+    images = entry.takes_images and not (entry.takes_tables and custom.is_table(recipe))
+    data = datasets.chosen(recipe, entry.dataset, entry.task, images=images)
     if progress.data not in ("", data.sha256):
         raise UsageError(
             f"{run}: {data.source} has changed since the training began: start a new run"
         )
     progress.data = data.sha256
+    if recipe.lr == 0 and isinstance(data.spec, TableSpec):
+        progress.recipe = recipe = recipe.replace(lr=stable_rate(data, entry.task))
     if recipe.sampler == "balanced" and not data.labels:
         raise UsageError("sampler 'balanced' is for classes, this model has none")
     for note in data.notes:
@@ -208,7 +214,7 @@ def _load_data(entry: Entry, progress: Progress, run: Path) -> Dataset:
 def _build_network(entry: Entry, data: Dataset, recipe: Recipe) -> nn.Module:
     """Build the network with fresh weights; check that it takes images of the data's size."""
     torch.manual_seed(recipe.seed)
-    if not recipe.data or not entry.takes_images:
+    if not recipe.data or isinstance(data.spec, TableSpec):
         return entry.build(data.spec, len(data.labels))
     try:
         with warnings.catch_warnings():
