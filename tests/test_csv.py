@@ -320,7 +320,11 @@ def test_bad_pixels_are_their_row(zoo_cli: Cli, digits: mnist.Split) -> None:
         ("a,b,kind\n", 1, "t.csv: no rows below the header"),
         ("a,a,kind\n1,2,x\n3,4,y\n", 1, "t.csv: the header has a column twice: a"),
         ("a,kind,kind\n1,x,y\n3,x,y\n", 1, "t.csv: the header has a column twice: kind"),
-        ("a,b,kind\n1,2,x\n3,4,x\n", 1, "column 'kind' has 1 class (x), expected 2"),
+        (
+            "a,b,kind\n1,2,x\n3,4,x\n",
+            1,
+            "column 'kind' has 1 class (x), expected 2 (softmax takes more)",
+        ),
         ("a,b,kind\n1,2,x\n3,4, \n", 1, "t.csv line 3: column 'kind' is blank"),
         ("a,b,kind\n1,2,x\n3,y\n", 1, "t.csv line 3: 2 fields, the header has 3"),
         ("a,b,kind\n1,tall,x\n3,4,y\n", 1, "t.csv line 2: column 'b': expected a number, found"),

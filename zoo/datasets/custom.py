@@ -107,9 +107,10 @@ def _table(path: Path, recipe: Recipe, task: Task) -> Dataset:
     if task != "regression":
         labels = csv.classes(table.lines, path, target)
         if len(labels) < 2 or (task == "binary" and len(labels) > 2):
+            expected = "2 (softmax takes more)" if task == "binary" else "at least 2"
             raise DataError(
                 f"{path}: column {target!r} has {len(labels)} class{'es'[: 2 * (len(labels) > 1)]} "
-                f"({listed(labels)}), expected {'2 (softmax takes more)' if task == 'binary' else 'at least 2'}"
+                f"({listed(labels)}), expected {expected}"
             )
     dropped = [name.strip() for name in recipe.drop.split(",") if name.strip()]
     for name in dropped:

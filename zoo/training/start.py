@@ -152,6 +152,8 @@ def _claimed(run: Path) -> Iterator[None]:
     finally:
         with suppress(OSError):
             run.rmdir()  # only if it is empty
+            if run.parent.name == "runs":
+                run.parent.rmdir()
 
 
 def _start(
