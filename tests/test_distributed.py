@@ -191,6 +191,7 @@ def test_a_stop_signal_stops_all_workers_at_the_same_step(to: str, whole: Path) 
         assert (Path("run") / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
 
 
+@pytest.mark.slow
 def test_an_error_that_all_workers_meet_is_printed_once() -> None:
     errors = {
         ("softmax", "--engine", "numpy"): "engine 'numpy' trains in one process",

@@ -145,17 +145,3 @@ def test_the_command_does_not_depend_on_the_name_cli(wheel: Path, tmp_path: Path
         env=environment, cwd=tmp_path,
     )  # fmt: skip
     assert done.stdout.startswith(str(site))
-
-
-def test_a_typo_is_an_error_for_mypy(tmp_path: Path) -> None:
-    (tmp_path / "use.py").write_text(
-        "import zoo\nzoo.load('cnn').eval()\nzoo.lod('cnn')\nzoo.Session('cnn').predikt(1)\n"
-    )
-    words = ["-m", "mypy", "--no-incremental", "--follow-imports=silent", "use.py"]
-    done = subprocess.run(
-        [sys.executable, *words], capture_output=True, text=True, cwd=tmp_path,
-        env={**os.environ, "MYPYPATH": str(ROOT)},
-    )  # fmt: skip
-    assert 'use.py:3: error: Module has no attribute "lod"' in done.stdout, done.stdout
-    assert "use.py:4: error" in done.stdout
-    assert "use.py:2" not in done.stdout

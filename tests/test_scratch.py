@@ -468,7 +468,10 @@ def test_a_step_of_muon_is_equally_long_in_all_directions() -> None:
 NAMES = shipped()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name == "googlenet" else []) for name in NAMES],
+)
 def test_shipped_networks_answer_as_their_onnx_files_on_the_whole_test_set(name: str) -> None:
     card = zoo.card(name)
     inputs = datasets.load(card.dataset.name).test.inputs

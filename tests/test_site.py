@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from selenium import webdriver
 
 LESSONS = lessons.lessons()
-QUICK = ["flatten_by_hand", "tensors"]
+QUICK = ["tensors"]
 #: What a lesson may have on its page, in both languages.
 SAMPLE = r"""# 公式
 

@@ -58,8 +58,15 @@ def shipped_outputs(name: str) -> np.ndarray:
     return outputs(session, datasets.load(zoo.card(name).dataset.name).test.inputs)
 
 
+#: Their likes (cnn, resnet, rnn) are quick.
+SLOW = {"googlenet", "softmax", "rnn_cell"}
+
+
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in shipped()],
+)
 def test_every_model_holds_its_tolerance_on_the_whole_test_set(
     name: str, precision: str, exported: Export
 ) -> None:
