@@ -29,8 +29,8 @@ Picture: googlenet.png
 # 每个块四条支路，输入 $[N, C, H, W]$，输出 $[N, 88, H, W]$，大小不变，只改通道数：
 #
 # $$
-# y = \mathrm{concat}\left(y_{pool}, y_{1\times1}, y_{5\times5}, y_{3\times3}\right), \qquad
-# 24 + 16 + 24 + 24 = 88
+# y = \mathrm{concat}\left(y_{1\times1}, y_{5\times5}, y_{3\times3}, y_{pool}\right), \qquad
+# 16 + 24 + 24 + 24 = 88
 # $$
 #
 # 于是各层的形状是
@@ -48,8 +48,8 @@ Picture: googlenet.png
 # stays, the channels change.
 #
 # $$
-# y = \mathrm{concat}\left(y_{pool}, y_{1\times1}, y_{5\times5}, y_{3\times3}\right), \qquad
-# 24 + 16 + 24 + 24 = 88
+# y = \mathrm{concat}\left(y_{1\times1}, y_{5\times5}, y_{3\times3}, y_{pool}\right), \qquad
+# 16 + 24 + 24 + 24 = 88
 # $$
 #
 # The shapes through the network are

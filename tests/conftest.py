@@ -69,6 +69,13 @@ def wait_for(came: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.01)
 
 
+def contract_of(metadata: dict[str, str]) -> dict[str, Any]:
+    """Read a file's metadata: text as it is, lists and structures from JSON."""
+    return {
+        key: json.loads(value) if value[:1] in "[{" else value for key, value in metadata.items()
+    }
+
+
 def unversioned(file: bytes) -> bytes:
     """Return an ONNX file without the version of the zoo that wrote it."""
     model = onnx.load_from_string(file)
@@ -78,6 +85,11 @@ def unversioned(file: bytes) -> bytes:
     del model.metadata_props[:]
     model.metadata_props.extend(kept)
     return model.SerializeToString(deterministic=True)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than processors: many tests wait, for a server or for a time to pass."""
+    return len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(2)) + 1
 
 
 @pytest.fixture(autouse=True)

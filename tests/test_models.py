@@ -95,8 +95,8 @@ def test_the_inception_block_is_four_branches() -> None:
     y = block(x)
     assert y.shape == (2, 88, 12, 12)
     pooled = block.branch_pool(F.avg_pool2d(x, 3, stride=1, padding=1))
-    torch.testing.assert_close(y[:, :24], pooled)
-    torch.testing.assert_close(y[:, 24:40], block.branch1x1(x))
+    torch.testing.assert_close(y[:, 64:], pooled)
+    torch.testing.assert_close(y[:, :16], block.branch1x1(x))
 
 
 def test_the_residual_block_passes_its_input_on() -> None:

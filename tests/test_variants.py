@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from conftest import unversioned
+from conftest import contract_of, unversioned
 from onnx.reference import ReferenceEvaluator
 
 import zoo
@@ -36,8 +35,7 @@ Export = Callable[[str, Variant], Exported]
 
 def opened(graph: bytes) -> tuple[ort.InferenceSession, dict[str, Any]]:
     session = cpu_session(graph)
-    kept = session.get_modelmeta().custom_metadata_map
-    return session, {key: json.loads(value) for key, value in kept.items()}
+    return session, contract_of(session.get_modelmeta().custom_metadata_map)
 
 
 def ports(session: ort.InferenceSession) -> list[tuple[str, str, list[int | str]]]:

@@ -12,7 +12,7 @@ from zoo.recipe import Recipe
 from zoo.spec import Spec, Task, TensorSpec, is_name
 
 #: The format of cards that this version writes.
-FORMAT = 2
+FORMAT = 3
 CARD, WEIGHTS, ONNX = "card.json", "model.safetensors", "model.onnx"
 
 
@@ -158,16 +158,16 @@ def parse(data: bytes, source: str) -> Card:
         version = about.format
         if version == 1:
             return _checked(msgspec.convert(_from_format_1(msgspec.json.decode(data)), Card))
-        if version == FORMAT and about.ready is None:
+        if version in (2, FORMAT) and about.ready is None:
             return _checked(msgspec.json.decode(data, type=Card))
-        if version == FORMAT:
+        if version in (2, FORMAT):
             fields = msgspec.json.decode(data)
             del fields["ready"]
             return _checked(msgspec.convert(fields, Card))
     except msgspec.DecodeError as error:  # ValidationError is one too
         raise VerificationError(f"{source} is not a valid card: {error}") from None
     raise VerificationError(
-        f"{source} has card format {version}; this version of the zoo reads formats 1 and {FORMAT}"
+        f"{source} has card format {version}; this version of the zoo reads formats 1 to {FORMAT}"
     )
 
 
@@ -198,7 +198,10 @@ class _Version(Struct):
 
 
 def _from_format_1(plain: dict[str, Any]) -> dict[str, Any]:
-    """Give the fields of a card of version 0.2.0 and before the names that they have now."""
+    """Give the fields of a card of version 0.2.0 and before the names that they have in format 2.
+
+    Formats 2 and 3 have the same fields; see `zoo.bundle.layout` for the weights.
+    """
     renamed = {"licence": "license", "average": "ema_decay", "distillation": "alpha"}
 
     def rename(fields: Any) -> Any:
@@ -206,5 +209,5 @@ def _from_format_1(plain: dict[str, Any]) -> dict[str, Any]:
             return fields  # of the wrong type: msgspec refuses it with its own message
         return {renamed.get(name, name): value for name, value in fields.items()}
 
-    plain = rename(plain) | {"format": FORMAT}
+    plain = rename(plain) | {"format": 2}
     return plain | {part: rename(plain[part]) for part in ("dataset", "recipe") if part in plain}

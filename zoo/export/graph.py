@@ -18,6 +18,7 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from zoo.bundle.card import Parity
 from zoo.export.parity import compare
@@ -25,9 +26,6 @@ from zoo.export.variant import OPSET, Variant
 from zoo.network.pipeline import Pipeline, own_error
 from zoo.spec import ImageSpec, Spec, Task, outputs
 from zoo.version import __version__
-
-#: ONNX Runtime 1.18 and later load it; newer opsets require a higher one.
-IR_VERSION = 10
 
 
 def export(
@@ -58,7 +56,7 @@ def export(
 
 
 def contract(name: str, task: Task, labels: Sequence[str], weights_sha256: str) -> dict[str, Any]:
-    """Return the file's metadata; each value is written as JSON."""
+    """Return the file's metadata: text is written as it is, any other value as JSON."""
     return {
         "name": name,
         "task": task,
@@ -82,15 +80,46 @@ def to_model(pipeline: Pipeline, spec: Spec, variant: Variant, classes: int) -> 
     if not raw and isinstance(spec, ImageSpec):
         row = (spec.channels, spec.size, spec.size)
     sample = torch.zeros(variant.batch or 2, *row, dtype=getattr(torch, dtype))
+    return convert(
+        pipeline,
+        (sample,),
+        [spec.tensor.name if raw else "input"],
+        [output.name for output in outputs(pipeline.task, classes)],
+        opset=variant.opset or OPSET,
+        dynamic=variant.batch is None,
+    )
+
+
+def convert(
+    network: nn.Module,
+    samples: tuple[Tensor, ...],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    *,
+    opset: int,
+    dynamic: bool,
+) -> onnx.ModelProto:
+    """Convert a network with torch's exporter, and remove what other runtimes stumble over.
+
+    Args:
+        network: in eval mode, on the CPU.
+        samples: its inputs, each with the batch first; at least two rows where that is dynamic.
+        inputs: their names in the file.
+        outputs: the names of what it returns.
+        opset: of the file; the IR version is the lowest that has it, for old runtimes.
+        dynamic: whether the file takes any number of rows.
+    """
     with quiet():
         program = torch.onnx.export(
-            pipeline,
-            (sample,),
+            network,
+            samples,
             dynamo=True,
-            input_names=[spec.tensor.name if raw else "input"],
-            output_names=[output.name for output in outputs(pipeline.task, classes)],
-            dynamic_shapes=None if variant.batch else ({0: torch.export.Dim("batch")},),
-            opset_version=variant.opset or OPSET,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_shapes=tuple({0: torch.export.Dim("batch")} for _ in samples)
+            if dynamic
+            else None,
+            opset_version=opset,
             external_data=False,
         )
     assert program is not None
@@ -103,19 +132,33 @@ def to_model(pipeline: Pipeline, spec: Spec, variant: Variant, classes: int) -> 
         del part.metadata_props[:]
     for node in graph.node:
         node.doc_string = ""
-    model.ir_version = max(
-        IR_VERSION, onnx.helper.find_min_ir_version_for(list(model.opset_import))
-    )
+    _plain_reshapes(graph)
+    model.ir_version = onnx.helper.find_min_ir_version_for(list(model.opset_import))
     return model
+
+
+def _plain_reshapes(graph: onnx.GraphProto) -> None:
+    """Leave out `allowzero=1` where the shape has no zero: several runtimes do not know it."""
+    constants = {each.name: each for each in graph.initializer}
+    for node in graph.node:
+        if node.op_type != "Reshape" or node.input[1] not in constants:
+            continue
+        if (onnx.numpy_helper.to_array(constants[node.input[1]]) != 0).all():
+            del node.attribute[:]  # it is the only one that there is
 
 
 def to_bytes(model: onnx.ModelProto, meta: Mapping[str, Any]) -> bytes:
     """Check a model and serialize it with its metadata, deterministically."""
-    model.producer_name, model.producer_version = "torch-tutorial-zoo", __version__
+    # OpenCV 4 counts the padding in an AveragePool only in files of this producer. The zoo's own
+    # name and version are in the metadata.
+    model.producer_name, model.producer_version = "pytorch", torch.__version__.partition("+")[0]
     del model.graph.value_info[:]
     onnx.helper.set_model_props(
         model,
-        {key: msgspec.json.encode(value).decode() for key, value in meta.items()},
+        {
+            key: value if isinstance(value, str) else msgspec.json.encode(value).decode()
+            for key, value in meta.items()
+        },
     )
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))

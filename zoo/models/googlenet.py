@@ -14,7 +14,7 @@ from zoo.recipe import Recipe
 
 
 class InceptionBlock(nn.Module):
-    """Four parallel branches, concatenated along the channels: 24 + 16 + 24 + 24 = 88."""
+    """Four branches, joined along the channels in the slides' order: 16 + 24 + 24 + 24 = 88."""
 
     def __init__(self, in_channels: int) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class InceptionBlock(nn.Module):
         one = self.branch1x1(x)  # 16
         five = self.branch5x5_2(self.branch5x5_1(x))  # 24
         three = self.branch3x3_3(self.branch3x3_2(self.branch3x3_1(x)))  # 24
-        return torch.cat([pool, one, five, three], dim=1)
+        return torch.cat([one, five, three, pool], dim=1)
 
 
 class GoogLeNet(nn.Module):

@@ -35,17 +35,17 @@ class ResNet(nn.Module):
         super().__init__()
         side = ((size - 4) // 2 - 4) // 2  # 28 -> 24 -> 12 -> 8 -> 4
         self.conv1 = nn.Conv2d(channels, 16, kernel_size=5)
-        self.block1 = ResidualBlock(16)
+        self.rblock1 = ResidualBlock(16)
         self.conv2 = nn.Conv2d(16, 32, kernel_size=5)
-        self.block2 = ResidualBlock(32)
+        self.rblock2 = ResidualBlock(32)
         self.fc = nn.Linear(32 * side * side, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map normalized images [N, channels, size, size] to logits [N, classes]."""
         x = F.max_pool2d(F.relu(self.conv1(x)), 2)  # [N, 1, 28, 28] -> [N, 16, 12, 12]
-        x = self.block1(x)  # [N, 16, 12, 12]
+        x = self.rblock1(x)  # [N, 16, 12, 12]
         x = F.max_pool2d(F.relu(self.conv2(x)), 2)  # [N, 32, 4, 4]
-        x = self.block2(x)  # [N, 32, 4, 4]
+        x = self.rblock2(x)  # [N, 32, 4, 4]
         x = x.flatten(1)  # [N, 512]
         logits: Tensor = self.fc(x)  # [N, 10]
         return logits

@@ -45,12 +45,16 @@ def _column(values: Sequence[float], unit: float, shape: tuple[int, ...]) -> Ten
 class Pipeline(nn.Module):
     """The model as it is served: raw input to named outputs, as on the card."""
 
+    sides: Tensor
+
     def __init__(self, network: nn.Module, spec: Spec, task: Task) -> None:
         super().__init__()
         self.network = network
         self.normalise = Normalize(spec)  # spelled as in the shipped ONNX files, byte for byte
         self.image = isinstance(spec, ImageSpec)
         self.task = task
+        if task == "binary":  # by one Mul; zeros would need the batch's shape, at run time
+            self.register_buffer("sides", torch.tensor([0.0, 1.0]), persistent=False)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Map the raw input to (logits, probabilities), or to (prediction,) in a regression.
@@ -62,7 +66,7 @@ class Pipeline(nn.Module):
         if self.task == "regression":
             return (y,)
         if self.task == "binary":  # logits [0, z]: their softmax is [1 - sigmoid(z), sigmoid(z)]
-            y = torch.cat([torch.zeros_like(y), y], dim=1)
+            y = y * self.sides
         return y, torch.softmax(y, dim=1)
 
 

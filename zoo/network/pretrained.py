@@ -10,6 +10,7 @@ import msgspec
 from zoo import registry
 from zoo.bundle.card import WEIGHTS
 from zoo.bundle.folder import Bundle
+from zoo.bundle.layout import current
 from zoo.entry import Entry
 from zoo.errors import UsageError, VerificationError, last_line, needs_extra
 from zoo.spec import ImageSpec, Spec
@@ -57,7 +58,7 @@ def load(
         entry = registry.get(card.name)
         network = _build(entry, card.spec, len(card.labels), classes, channels)
         if pretrained:
-            state = safetensors.torch.load(bundle.read(WEIGHTS))
+            state = current(card, safetensors.torch.load(bundle.read(WEIGHTS)))
             if classes is not None or channels is not None:
                 state = _fitting(network, state)
             try:

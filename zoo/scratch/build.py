@@ -8,6 +8,7 @@ import numpy as np
 
 from zoo.bundle.card import WEIGHTS
 from zoo.bundle.folder import Bundle
+from zoo.bundle.layout import current
 from zoo.errors import DataError, VerificationError, needs_extra
 from zoo.scratch.activation import log_softmax
 from zoo.scratch.layer import Array, Layer, expect
@@ -43,7 +44,7 @@ def build(
         with needs_extra("train", "zoo.scratch.build"):
             from safetensors.numpy import load
         try:
-            network.load_state_dict(load(bundle.read(WEIGHTS)))
+            network.load_state_dict(current(card, load(bundle.read(WEIGHTS))))
         except DataError as error:
             raise VerificationError(f"bundle {bundle.path}: {error}") from None
     network.eval()

@@ -56,7 +56,7 @@ class Module:
         return {name: value for name, value in vars(self).items() if isinstance(value, Module)}
 
     def modules(self, _seen: set[int] | None = None) -> Iterator[tuple[str, Module]]:
-        """Yield ("", self) and all below, as ("block1.conv1.", module); a shared one once."""
+        """Yield ("", self) and all below, as ("rblock1.conv1.", module); a shared one once."""
         seen = set() if _seen is None else _seen
         if id(self) not in seen:
             seen.add(id(self))

@@ -45,10 +45,10 @@ class _Inception(_Block):
         self.branch3x3_2 = Conv2d(16, 24, 3, padding=1, **how)
         self.branch3x3_3 = Conv2d(24, 24, 3, padding=1, **how)
         self.body = Concat(
-            Sequential(AvgPool2d(3, stride=1, padding=1), self.branch_pool),
             self.branch1x1,
             Sequential(self.branch5x5_1, self.branch5x5_2),
             Sequential(self.branch3x3_1, self.branch3x3_2, self.branch3x3_3),
+            Sequential(AvgPool2d(3, stride=1, padding=1), self.branch_pool),
         )
 
 
@@ -146,9 +146,9 @@ def _googlenet(channels: int, size: int, classes: int, **how: Unpack[How]) -> La
 def _resnet(channels: int, size: int, classes: int, **how: Unpack[How]) -> Layer:
     return Sequential(
         conv1=Conv2d(channels, 16, 5, **how), relu1=ReLU(), pool1=MaxPool2d(2),
-        block1=_Residual(16, **how),
+        rblock1=_Residual(16, **how),
         conv2=Conv2d(16, 32, 5, **how), relu2=ReLU(), pool2=MaxPool2d(2),
-        block2=_Residual(32, **how),
+        rblock2=_Residual(32, **how),
         flatten=Flatten(), fc=Linear(32 * _positions(size), classes, **how),
     )  # fmt: skip
 

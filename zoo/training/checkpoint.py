@@ -27,7 +27,7 @@ from zoo.training import distributed
 NAME, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 _NEW = "checkpoint.new.safetensors"
 #: The header's keys of the state and of the digest; the number is the format's.
-_KEY, _DIGEST = "zoo.checkpoint.4", "sha256"
+_KEY, _DIGEST = "zoo.checkpoint.5", "sha256"
 #: Stands in the digest's place while it is computed: the digest is of a file that holds it.
 _BLANK = b"0" * 64
 

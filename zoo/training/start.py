@@ -21,6 +21,7 @@ from torch import nn
 from zoo import datasets, registry
 from zoo.bundle.card import CARD, WEIGHTS
 from zoo.bundle.folder import Bundle
+from zoo.bundle.layout import current
 from zoo.bundle.run import Plan, plan
 from zoo.datasets import Dataset, custom
 from zoo.entry import Entry
@@ -235,7 +236,8 @@ def _build_network(entry: Entry, data: Dataset, recipe: Recipe) -> nn.Module:
 
 def _load_pretrained(network: nn.Module, entry: Entry) -> None:
     """Load the shipped weights into the layers that they fit; print which layers stay fresh."""
-    shipped = safetensors.torch.load(Bundle.open(entry.name).read(WEIGHTS))
+    bundle = Bundle.open(entry.name)
+    shipped = current(bundle.card, safetensors.torch.load(bundle.read(WEIGHTS)))
     state = network.state_dict()
     fitting = {
         name: tensor for name, tensor in shipped.items()
