@@ -7,6 +7,7 @@
     model = zoo.load("resnet")              # nn.Module with trained weights
     session = zoo.Session("resnet")         # ONNX Runtime; no torch
     session.predict(images)                 # uint8 [batch, 28, 28, 1]
+    zoo.export(net, example, "net.onnx")    # a network of your own, proven against torch
 
 Importing zoo imports neither torch nor onnxruntime.
 """
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         VerificationError,
         ZooError,
     )
+    from zoo.export.network import export_network as export
     from zoo.network.pretrained import load
     from zoo.recipe import Recipe
     from zoo.runtime.session import Prediction, Session
@@ -50,10 +52,10 @@ _PUBLIC = {
     ],
 }  # fmt: skip
 
-__all__ = [  # noqa: RUF022 - the three functions first
-    "list_models", "card", "load", "Session", "Prediction", "Bundle", "Card", "Entry", "Recipe",
-    "ImageSpec", "TableSpec", "TensorSpec", "ZooError", "UsageError", "DataError", "DeviceError",
-    "VerificationError", "Interrupted",
+__all__ = [  # noqa: RUF022 - the functions first
+    "list_models", "card", "load", "export", "Session", "Prediction", "Bundle", "Card", "Entry",
+    "Recipe", "ImageSpec", "TableSpec", "TensorSpec", "ZooError", "UsageError", "DataError",
+    "DeviceError", "VerificationError", "Interrupted",
 ]  # fmt: skip
 
 
@@ -82,6 +84,8 @@ if not TYPE_CHECKING:  # a type checker would take any name for one that there i
             if name in names:
                 value = globals()[name] = getattr(importlib.import_module(module), name)
                 return value
+        if name == "export":  # the package, which can be called
+            return importlib.import_module("zoo.export")
         raise AttributeError(f"module 'zoo' has no attribute {name!r}")
 
 

@@ -14,10 +14,11 @@ from zoo.language import chinese
 
 #: What the page of the Python API shows, in this order.
 _API = (
-    "zoo.list_models", "zoo.card", "zoo.network.pretrained.load", "zoo.runtime.session.Session",
-    "zoo.runtime.session.Prediction", "zoo.bundle.folder.Bundle", "zoo.bundle.card.Card",
-    "zoo.entry.Entry", "zoo.recipe.Recipe", "zoo.spec.ImageSpec", "zoo.spec.TableSpec",
-    "zoo.spec.TensorSpec", "zoo.errors",
+    "zoo.list_models", "zoo.card", "zoo.network.pretrained.load",
+    "zoo.export.network.export_network",
+    "zoo.runtime.session.Session", "zoo.runtime.session.Prediction", "zoo.bundle.folder.Bundle",
+    "zoo.bundle.card.Card", "zoo.entry.Entry", "zoo.recipe.Recipe", "zoo.spec.ImageSpec",
+    "zoo.spec.TableSpec", "zoo.spec.TensorSpec", "zoo.errors",
 )  # fmt: skip
 #: The summaries of openapi.json in Chinese.
 SUMMARIES = {

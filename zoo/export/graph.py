@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from zoo.bundle.card import Parity
+from zoo.errors import VerificationError
 from zoo.export.parity import compare
 from zoo.export.variant import OPSET, Variant
 from zoo.network.pipeline import Pipeline, own_error
@@ -108,6 +109,9 @@ def convert(
         outputs: the names of what it returns.
         opset: of the file; the IR version is the lowest that has it, for old runtimes.
         dynamic: whether the file takes any number of rows.
+
+    Raises:
+        VerificationError: the network needs another opset; the converter only logs that.
     """
     with quiet():
         program = torch.onnx.export(
@@ -124,6 +128,9 @@ def convert(
         )
     assert program is not None
     model: onnx.ModelProto = program.model_proto
+    (found,) = (one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
+    if found != opset:
+        raise VerificationError(f"torch cannot write the network in opset {opset}, only in {found}")
     # The metadata holds stack traces, with paths of this machine. onnx_ir's
     # ClearMetadataAndDocStringPass leaves that of inputs, outputs and initializers.
     graph = model.graph

@@ -110,6 +110,11 @@ def difference(expected: NDArray[Any], outputs: NDArray[Any]) -> Parity:
     return Parity(float(np.abs(expected - outputs).max()), same, len(outputs))
 
 
+def rounding(expected: NDArray[Any], own_error: float = 0.0, relative: float = RTOL) -> float:
+    """Return what rounding explains of a float32 file's difference from torch; see `ATOL`."""
+    return max(relative * float(np.abs(expected).max(initial=0.0)), OWN * own_error)
+
+
 def check_fp32(
     expected: NDArray[Any], outputs: NDArray[Any], parity: Parity, own_error: float = 0.0
 ) -> float:
@@ -119,13 +124,11 @@ def check_fp32(
         VerificationError: a larger difference, or another top-1 where torch's own two outputs are
             further apart than rounding explains.
     """
-    largest = float(np.abs(expected).max(initial=0.0))
-    relative = ATOL if expected.shape[1] == 1 else RTOL
-    rounding = max(relative * largest, OWN * own_error)
-    limit = max(ATOL, rounding)
+    explained = rounding(expected, own_error, ATOL if expected.shape[1] == 1 else RTOL)
+    limit = max(ATOL, explained)
     row = np.arange(len(expected))
     lead = expected.max(axis=1) - expected[row, outputs.argmax(axis=1)]  # 0 where top-1 agrees
-    if not parity.max_abs_difference <= limit or (lead > 2 * rounding).any():
+    if not parity.max_abs_difference <= limit or (lead > 2 * explained).any():
         raise VerificationError(
             f"the ONNX graph disagrees with torch: largest difference "
             f"{parity.max_abs_difference:.2e} (allowed {limit:.1e}), same top-1 on "
