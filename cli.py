@@ -113,6 +113,9 @@ RecipeFields = Annotated[list[str] | None, _SET]
 Moved = Annotated[
     str, _data("Place that the model's own data have moved to; checked by their SHA-256.")
 ]
+Target = Annotated[str | None, _data("Target column of a .csv or .parquet file.")]
+Drop = Annotated[list[str] | None, _data("Column to leave out; repeatable.")]
+Out = Annotated[Path | None, _run("Folder to create.  [default: runs/MODEL]", metavar="DIR")]
 Json = Annotated[bool, _output("Print one JSON document.", "--json")]
 Plot = Annotated[Path | None, _output("Draw the results as a PNG file.", metavar="FILE")]
 
@@ -203,8 +206,8 @@ def train(
             "torchvision data set (fashion-mnist, cifar10, ...).  [default: the model's own]",
         ),
     ] = "",
-    target: Annotated[str | None, _data("Target column of a .csv or .parquet file.")] = None,
-    drop: Annotated[list[str] | None, _data("Column to leave out; repeatable.")] = None,
+    target: Target = None,
+    drop: Drop = None,
     size: Annotated[
         int | None,
         _data(
@@ -230,9 +233,7 @@ def train(
     ] = "best",
     set_: RecipeFields = None,
     device: TorchDevice = "auto",
-    out: Annotated[
-        Path | None, _run("Folder to create.  [default: runs/MODEL]", metavar="DIR")
-    ] = None,
+    out: Out = None,
     resume: Annotated[Path | None, _run("Resume the training of this run.", metavar="RUN")] = None,
     tensorboard: Annotated[bool, _run("Write TensorBoard events too.", "--tensorboard")] = False,
 ) -> None:
@@ -271,6 +272,36 @@ def train(
             out = out or start.free_folder(Path("runs") / model)
             run = start.train(model, plan, out, device=device, tensorboard=tensorboard)
     print(run)
+
+
+@command("import")
+def import_(
+    weights: Annotated[
+        Path, typer.Argument(metavar="WEIGHTS", help="State dict: .pth or .safetensors file.")
+    ],
+    model: Annotated[
+        str,
+        _option(
+            "Model whose network they are of.",
+            autocompletion=lambda: import_module("zoo.registry").names(),
+            metavar="MODEL",
+        ),
+    ],
+    data: Annotated[str, _data("Data that they are for.  [default: the model's own]")] = "",
+    target: Target = None,
+    drop: Drop = None,
+    size: Annotated[int | None, _data("Image size in pixels.", min=1)] = None,
+    out: Out = None,
+) -> None:
+    """Turn weights that were trained elsewhere into a bundle."""
+    given: dict[str, Any] = {"target": target, "size": size, "drop": ",".join(drop or [])}
+    with needs_extra("train", "zoo import"):
+        from zoo import registry
+        from zoo.training.imported import import_weights
+
+        plan = registry.get(model).recipe_on(data, target=target or "")
+        plan = plan.replace(**{name: value for name, value in given.items() if value})
+        print(import_weights(weights, model, plan, out))
 
 
 @command()

@@ -44,6 +44,9 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     versions: dict[str, str]
     #: The SHA-256 of the weights of the recipe's teacher.
     teacher: str = ""
+    #: The SHA-256 of the user's file of weights, where `zoo import` made the bundle: of the recipe,
+    #: the data alone hold then.
+    imported: str = ""
 
 
 class Parity(Struct, frozen=True, forbid_unknown_fields=True):

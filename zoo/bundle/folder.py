@@ -163,7 +163,8 @@ class Bundle:
             "labels": ", ".join(card.labels) or "none (regression)",
             "test": f"{text(card.test)} on {data.test:,} rows",
             **robustness,
-            "validation": f"{text(card.validation)} (epoch {training.epoch} was kept)",
+            "validation": text(card.validation)
+            + (f" (epoch {training.epoch} was kept)" if training.epoch else ""),
             "files": self._files(),
             "parity": f"largest difference {parity.max_abs_difference:.1e}, same top-1 on "
             f"{parity.same_top1:,} of {parity.samples:,}"
@@ -171,8 +172,9 @@ class Bundle:
             else "not measured: the ONNX file was refused",
             "dataset": f"{data.name}, {data.license}, SHA-256 {data.sha256[:16]}...",
             "recipe": ", ".join(f"{name}={value}" for name, value in recipe.items()),
-            "training": f"{training.seconds:.1f} s on {training.hardware}, {threads}; "
-            f"{training.command}",
+            "training": f"elsewhere; imported by {training.command}"
+            if training.imported
+            else f"{training.seconds:.1f} s on {training.hardware}, {threads}; {training.command}",
             "versions": ", ".join(f"{name} {value}" for name, value in training.versions.items()),
             "license": card.license,
             "limits": card.limits,

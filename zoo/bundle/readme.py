@@ -69,11 +69,17 @@ def readme(card: Card, repo: str) -> str:
         data_license=card.dataset.license,
         train_rows=f"{card.dataset.train:,}",
         validation_rows=f"{card.dataset.validation:,}",
-        command=card.training.command,
-        seconds=f"{card.training.seconds:.0f}",
-        hardware=card.training.hardware,
+        training=_training(card),
         limits=card.limits,
     )
+
+
+def _training(card: Card) -> str:
+    """Return the sentence that says where the weights come from."""
+    training = card.training
+    if training.imported:
+        return f"The weights were trained elsewhere, and imported by `{training.command}`"
+    return f"Trained by `{training.command}` in {training.seconds:.0f} s on {training.hardware}"
 
 
 def _robustness(card: Card) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from zoo.errors import DataError, first_line, listed
@@ -28,16 +28,20 @@ def read_state(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the pickle protocol of other files
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except pickle.UnpicklingError:
-        raise DataError(
-            f"{path} is not a state dict: it holds Python objects. Save "
-            "network.state_dict(), not the network itself"
-        ) from None
-    except (OSError, RuntimeError, ValueError, EOFError, SafetensorError) as error:
-        raise DataError(f"{path} is not a state dict: {first_line(error)}") from None
+    except (
+        Exception
+    ) as error:  # torch's reader of other files: KeyError, EOFError, RuntimeError ...
+        reason = "not a file that torch.save or safetensors wrote, or damaged"
+        if isinstance(error, pickle.UnpicklingError) and "Unsupported global" in str(error):
+            reason = "it holds Python objects. Save network.state_dict(), not the network itself"
+        elif isinstance(error, OSError):
+            reason = first_line(error)
+        raise DataError(f"{path} is not a state dict: {reason}") from None
     for name in _NESTED:
         if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
             found = found[name]

@@ -38,7 +38,7 @@ def finish(
     data: Dataset,
     network: nn.Module,
     progress: Progress,
-    workers: Workers,
+    training: Training,
 ) -> Card:
     """Turn a run whose training is over into a bundle.
 
@@ -48,7 +48,7 @@ def finish(
         data: what it was trained on; its test set is used here for the first time.
         network: has the weights to keep, in eval mode.
         progress: where the training ended.
-        workers: what trained it.
+        training: `trained(...)`, or that of imported weights.
 
     Raises:
         VerificationError: the network cannot be exported, or the graph does not agree with it;
@@ -90,12 +90,13 @@ def finish(
         parity=parity,
         dataset=_dataset(data, own_data),
         recipe=progress.recipe,
-        training=_training(entry, data, progress, workers),
+        training=training,
         files={name: sha256(run / name) for name in files},
         license="unknown" if own_data else "Apache-2.0",
         limits=_LIMITS.format(data.name) if own_data else entry.limits,
     )
-    plots.curves(progress.history, progress.best_epoch, run / CURVES, entry.name)
+    if progress.history:
+        plots.curves(progress.history, progress.best_epoch, run / CURVES, entry.name)
     if card.labels:
         plots.confusion(card.confusion, card.labels, run / CONFUSION, f"{card.name} {card.score}")
     else:
@@ -144,7 +145,8 @@ def _dataset(data: Dataset, own_data: bool) -> DatasetInfo:
     )
 
 
-def _training(entry: Entry, data: Dataset, progress: Progress, workers: Workers) -> Training:
+def trained(entry: Entry, data: Dataset, progress: Progress, workers: Workers) -> Training:
+    """Return the card's record of a training that is over."""
     device, seconds = workers.device, sum(epoch.seconds for epoch in progress.history)
     cuda = device.type == "cuda"
     return Training(

@@ -66,9 +66,11 @@ def reproduce(
         device: as in `zoo.training.start.train`.
 
     Raises:
-        UsageError: a folder holds another training. Else as `train`.
+        UsageError: a folder holds another training, or the weights were imported. Else as `train`.
     """
     card = bundle.card
+    if card.training.imported:
+        raise UsageError(f"{bundle.path}: its weights were imported, not trained by its recipe")
     if card.recipe.data:
         dataset(bundle)  # other data are an error now, and not after hours of training
     claim = card.seeds or Seeds(

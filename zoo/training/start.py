@@ -65,7 +65,7 @@ def train(
         recipe = recipe.replace(data=entry.recipe_on(recipe.data).data)
     progress = Progress(model=name, recipe=recipe)
     saved: Tensors = {}
-    with _claimed(run):
+    with claimed(run):
         if distributed.restarted():
             if checkpoint.exists(run):
                 progress, saved = checkpoint.load(run, Plan(name, recipe))
@@ -89,7 +89,7 @@ def resume(
     """
     if not run.is_dir():
         checkpoint.load(run, plan(run))  # says what is missing; nothing is made
-    with _claimed(run):
+    with claimed(run):
         progress, saved = checkpoint.load(run, plan(run))
         if name is not None and progress.model != name:
             raise UsageError(
@@ -135,7 +135,7 @@ def _made(folder: Path) -> bool:
 
 
 @contextmanager
-def _claimed(run: Path) -> Iterator[None]:
+def claimed(run: Path) -> Iterator[None]:
     """Hold a run's folder for one training; a folder in which nothing was written goes again.
 
     Raises:
@@ -180,9 +180,9 @@ def _start(
         process.make_deterministic(workers.device)
         folder = run / "tensorboard" if tensorboard and workers.rank == 0 else None
         with epoch_writer(folder, progress) as write_epoch:
-            data = _load_data(entry, progress, run)
+            data = load_data(entry, progress, run)
             recipe = progress.recipe
-            network = _build_network(entry, data, recipe)
+            network = build_network(entry, data, recipe)
             if recipe.init == "pretrained" and not saved:
                 _load_pretrained(network, entry)
             # The zoo's own networks on their own data are known to: it would take seconds.
@@ -191,11 +191,12 @@ def _start(
             best = loop(run, entry, data, network, progress, saved, workers, write_epoch)
     if distributed.first():
         network.load_state_dict(best)
-        finish.finish(run, entry, data, network.eval(), progress, workers)
+        training = finish.trained(entry, data, progress, workers)
+        finish.finish(run, entry, data, network.eval(), progress, training)
     return run
 
 
-def _load_data(entry: Entry, progress: Progress, run: Path) -> Dataset:
+def load_data(entry: Entry, progress: Progress, run: Path) -> Dataset:
     """Load what the recipe trains on, and check that it is still what the training began with."""
     recipe = progress.recipe
     images = entry.takes_images and not (entry.takes_tables and custom.is_table(recipe))
@@ -214,7 +215,7 @@ def _load_data(entry: Entry, progress: Progress, run: Path) -> Dataset:
     return data
 
 
-def _build_network(entry: Entry, data: Dataset, recipe: Recipe) -> nn.Module:
+def build_network(entry: Entry, data: Dataset, recipe: Recipe) -> nn.Module:
     """Build the network with fresh weights; check that it takes images of the data's size."""
     torch.manual_seed(recipe.seed)
     if not recipe.data or isinstance(data.spec, TableSpec):
