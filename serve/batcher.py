@@ -21,12 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve.errors import HttpError, overloaded
+from serve.memory import Memory
 from serve.statistics import Counts
 from zoo.runtime.session import Session
 
 _log = logging.getLogger("zoo")
 #: A batch expected to take longer than this (seconds) goes to the thread.
 _IN_LOOP = 1e-3
+#: Inputs of more bytes than this count against the memory; the queue's length bounds the others.
+_LARGE = 1 << 16
 
 Outputs = list[NDArray[np.float32]]
 
@@ -50,6 +53,7 @@ class Batcher:
         max_batch: rows in a batch; a request with more runs alone.
         max_queue: requests that may wait; one more is refused.
         timeout: seconds until a request is given up.
+        memory: for the large inputs of all models that wait or run.
         observe: called with the rows of each batch.
         counts: of the protocol's statistics.
     """
@@ -61,12 +65,13 @@ class Batcher:
         max_batch: int,
         max_queue: int,
         timeout: float,
+        memory: Memory,
         observe: Callable[[int], object],
         counts: Counts,
     ) -> None:
         self.session = session
         self._max_batch, self._max_queue, self._timeout = max_batch, max_queue, timeout
-        self._observe, self._counts = observe, counts
+        self._memory, self._observe, self._counts = memory, observe, counts
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Item] = deque()
         self._busy = False
@@ -95,8 +100,22 @@ class Batcher:
             timeout: the request's own, in seconds, if it is shorter than the queue's.
 
         Raises:
-            HttpError: 503, the queue is full or the timeout is over; 500, the model failed.
+            HttpError: 503, the queue or the memory for large inputs is full, or the timeout is
+                over; 500, the model failed.
         """
+        if inputs.nbytes <= _LARGE:
+            return await self._queued(inputs, timeout)
+        try:
+            self._memory.take(inputs.nbytes)
+        except HttpError:
+            self._counts.failed(0)
+            raise
+        try:
+            return await self._queued(inputs, timeout)
+        finally:
+            self._memory.give(inputs.nbytes)
+
+    async def _queued(self, inputs: NDArray[Any], timeout: float | None) -> Outputs:
         arrived = time.perf_counter_ns()
         if len(self._waiting) >= self._max_queue:
             self._counts.failed(0)

@@ -9,7 +9,13 @@ FAILED = b'{"error":"the server failed; its log says more"}'
 
 
 class HttpError(Exception):
-    """An error for the client; `headers` go into the answer."""
+    """An error for the client; `headers` go into the answer.
+
+    Attributes:
+        model: the name of the model that was asked for, where the one who counts cannot know it.
+    """
+
+    model = ""
 
     def __init__(self, status: int, message: str, **headers: str) -> None:
         super().__init__(message)

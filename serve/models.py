@@ -48,6 +48,7 @@ class Models:
         batchers: each session's queue, between `start` and `close`.
         decoding: the threads that decode pictures, between `start` and `close`.
         bodies: the memory for request bodies of all requests in progress.
+        waiting: the memory for large inputs that wait or run, of all models.
         large: the turn of a large request; see `in_turn`.
         metrics: what `/metrics` shows.
         counts: what the protocol's statistics show, by model.
@@ -70,6 +71,7 @@ class Models:
         self.batchers: dict[str, Batcher] = {}
         self.decoding: Decoding
         self.bodies = Memory(_BODIES * options.max_body)
+        self.waiting = Memory(_BODIES * options.max_body)
         self.large = asyncio.Semaphore()
         self.metrics = Metrics()
         self.counts = {name: Counts(name) for name in self.bundles}
@@ -118,6 +120,7 @@ class Models:
             max_batch=self.options.max_batch,
             max_queue=self.options.max_queue,
             timeout=self.options.timeout,
+            memory=self.waiting,
             observe=self.metrics.add_model(name, partial(self.depth, name)),
             counts=self.counts[name],
         )

@@ -6,6 +6,7 @@ Source: https://github.com/kserve/open-inference-protocol
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -57,8 +58,8 @@ def only(tensors: Sequence[Any], spec: TensorSpec) -> Any:
     Raises:
         HttpError: 400, there is another number of inputs, or they do not match the contract.
     """
-    if [tensor.name for tensor in tensors] != [spec.name]:
-        names = ", ".join(tensor.name for tensor in tensors)[:200] or "none"
+    if len(tensors) != 1 or tensors[0].name != spec.name:
+        names = ", ".join(tensor.name for tensor in islice(tensors, 10))[:200] or "none"
         raise HttpError(400, f"inputs: expected {spec.name!r} alone, given {names}")
     tensor = tensors[0]
     datatype = DATATYPES[spec.dtype]

@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT, wait_for
 from google.protobuf import message_factory
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from test_server import INFER, Server, json_body, starter
+from test_server import INFER, Server, json_body, starter, status_of
 
 from serve.grpc import service as ours
 from zoo import install
@@ -242,3 +242,73 @@ def test_the_shipped_descriptors_are_those_of_the_proto_files() -> None:
     with open("out.binpb", "rb") as file:
         made = FileDescriptorSet.FromString(file.read())
     assert made == FileDescriptorSet.FromString((folder / "services.binpb").read_bytes())
+
+
+def test_large_messages_of_many_clients_fit_into_512_mib(start: Callable[..., Both]) -> None:
+    server = start("cnn", "--no-access-log")
+    rows = 20_000
+    shape = [rows, 28, 28, 1]
+
+    def message(contents: dict[str, Any], raw: list[bytes], inputs: int = 1) -> bytes:
+        tensor = {"name": "images", "datatype": "UINT8", "shape": shape, "contents": contents}
+        request = _request(model_name="cnn", inputs=[tensor] * inputs, raw_input_contents=raw)
+        data: bytes = request.SerializeToString()
+        return data
+
+    messages = {
+        "raw": message({}, [bytes(rows * 784)]),
+        "typed": message({"uint_contents": np.ones(rows * 784, np.uint8).tolist()}, []),
+        "of other size": message({"uint_contents": np.ones(rows * 783, np.uint8).tolist()}, []),
+        "many tensors": message({}, [], 500_000),
+        "to another method": bytes([26, 128, 137, 122]) + bytes(2_000_000),  # an unknown field
+    }
+    options = [
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_receive_message_length", -1),
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+    codes: list[str] = []
+
+    def call(name: str, data: bytes) -> None:
+        with grpc.insecure_channel(server.grpc, options=options) as channel:
+            method = "ServerLive" if name == "to another method" else "ModelInfer"
+            try:
+                channel.unary_unary(f"/{ours.SERVICE}/{method}")(data, timeout=60)
+                codes.append("OK")
+            except grpc.RpcError as error:
+                codes.append(error.code().name)
+
+    for name, data in messages.items():
+        threads = [threading.Thread(target=call, args=(name, data)) for _ in range(24)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(codes) == 24 * len(messages)
+    assert set(codes) == {"OK", "UNAVAILABLE", "INVALID_ARGUMENT"}
+    assert status_of(server, "VmHWM") < 512 << 20
+    text = server.request("GET", "/metrics")[2].decode()
+    assert 'zoo_requests_total{code="400",model="cnn"}' in text
+    with grpc.insecure_channel(server.grpc) as channel:
+        caller(channel)(body(np.zeros((2, 28, 28, 1), np.uint8)), timeout=10)
+    assert server.stop()[0] == 0
+
+
+def test_half_a_message_is_given_up(start: Callable[..., Both], digits: mnist.Split) -> None:
+    server = start("cnn", "--no-access-log", "--timeout", 1)
+    with grpc.insecure_channel(server.grpc) as channel:
+        streams = [
+            channel.stream_unary(f"/{ours.SERVICE}/ModelInfer").future(silent(5)) for _ in range(8)
+        ]
+        codes = [stream.code() for stream in streams]
+        assert set(codes) == {grpc.StatusCode.UNAVAILABLE}
+        caller(channel)(body(digits.inputs[:1]), timeout=10)
+        for stream in streams:
+            stream.cancel()
+    assert server.stop()[0] == 0
+
+
+def silent(seconds: float) -> Iterator[bytes]:
+    """Send nothing for so long."""
+    threading.Event().wait(seconds)
+    yield from ()

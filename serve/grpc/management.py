@@ -12,9 +12,18 @@ from serve import protocol, repository
 from serve.errors import HttpError, Unsupported
 from serve.models import Models
 
+#: Of a request, and of each of its tensors.
+_PARAMETERS = 100
+
 
 def parameters(fields: Any) -> dict[str, Any]:
-    """Return a message's map of parameters or settings, each of them one of several types."""
+    """Return a message's map of parameters or settings, each of them one of several types.
+
+    Raises:
+        HttpError: 400, there are too many.
+    """
+    if len(fields) > _PARAMETERS:
+        raise HttpError(400, f"expected at most {_PARAMETERS} parameters, given {len(fields):,}")
     chosen = {name: value.WhichOneof("parameter_choice") for name, value in fields.items()}
     return {name: getattr(fields[name], kind) if kind else None for name, kind in chosen.items()}
 

@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import grpc
@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 
 from serve import protocol
 from serve.access_log import Access
-from serve.errors import HttpError, Unsupported, stopping
+from serve.errors import HttpError, Unsupported, overloaded, stopping
 from serve.grpc import management
+from serve.http.large import LARGE
 from serve.keys import accepted
 from serve.models import Models
 from zoo.bundle.card import Card
@@ -41,6 +42,11 @@ _CODES = {
     404: grpc.StatusCode.NOT_FOUND,
     503: grpc.StatusCode.UNAVAILABLE,
 }
+#: Calls in progress; messages that are being received, of which each may be as large as a body;
+#: streams, each of which may hold one more. A call beyond the first and the last is refused.
+_CALLS, _RECEIVING, _STREAMS = 1024, 4, 32
+#: Numbers of typed contents that are converted at a time.
+_PIECE = 1 << 16
 #: Where typed contents are.
 _CONTENTS = {"uint8": "uint_contents", "float32": "fp32_contents"}
 
@@ -56,6 +62,22 @@ for _module in (health_pb2, reflection_pb2):  # for reflection, which shows one 
     _pool.Add(_file)
 
 
+_INFER = message_factory.GetMessageClass(_pool.FindMessageTypeByName("inference.ModelInferRequest"))
+
+
+class _Asked(NamedTuple):
+    """A ModelInferRequest without its message, which takes several times the memory."""
+
+    model_name: str
+    card: Card
+    id: str
+    numbers: list[int]
+    counts: list[int]
+    limit: float | None
+    raw: bool
+    inputs: NDArray[Any]
+
+
 class Endpoint:
     """The gRPC server of the loaded models. Made and used inside the running event loop."""
 
@@ -64,11 +86,14 @@ class Endpoint:
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
             interceptors=[_Keys(models)] if models.options.keys else None,
+            maximum_concurrent_rpcs=_CALLS,
             options=[
                 ("grpc.max_receive_message_length", models.options.max_body),
                 ("grpc.max_send_message_length", -1),
+                ("grpc.http2.bdp_probe", 0),
             ],
         )
+        self._receiving, self._streams = asyncio.Semaphore(_RECEIVING), 0
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         functions: dict[str, Callable[[Any], Any]] = {
             "ServerLive": lambda request: {"live": True},
@@ -83,7 +108,8 @@ class Endpoint:
         }
         methods = _pool.FindServiceByName(SERVICE).methods_by_name
         handlers = {
-            name: grpc.unary_unary_rpc_method_handler(self._unary(methods[name], function))
+            # as a stream: its one message is read when there is room, not before
+            name: grpc.stream_unary_rpc_method_handler(self._unary(methods[name], function))
             for name, function in functions.items()
         }
         handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
@@ -123,31 +149,36 @@ class Endpoint:
         """End; new requests are refused as UNAVAILABLE."""
         await self._server.stop(_GRACE)
 
-    def _unary(self, method: Any, function: Callable[[Any], Any]) -> Callable[[bytes, Any], Any]:
+    def _unary(
+        self, method: Any, function: Callable[[Any], Any]
+    ) -> Callable[[AsyncIterator[bytes], Any], Any]:
         """Wrap a method: bytes to bytes, errors to status codes."""
         message = message_factory.GetMessageClass(method.input_type)
         answer = message_factory.GetMessageClass(method.output_type)
         name = f"{SERVICE}/{method.name}"
+        parse = self._asked if method.name == "ModelInfer" else message.FromString
 
         def encode(fields: dict[str, Any]) -> bytes:
             reply: bytes = answer(**fields).SerializeToString()
             return reply
 
-        async def handle(data: bytes, context: Any) -> bytes:
+        async def handle(_: AsyncIterator[bytes], context: Any) -> bytes:
             try:
-                reply = await self._counted(name, message, function, encode, data, context)
+                return await self._counted(
+                    name, parse, function, encode, await self._received(context), context
+                )
             except HttpError as error:
-                code = _CODES.get(error.status, grpc.StatusCode.INTERNAL)
-                if isinstance(error, Unsupported):
-                    code = grpc.StatusCode.UNIMPLEMENTED
-                await context.abort(code, str(error))
-            return reply
+                refused = error.with_traceback(None)  # whose frames would keep the message
+            code = _CODES.get(refused.status, grpc.StatusCode.INTERNAL)
+            if isinstance(refused, Unsupported):
+                code = grpc.StatusCode.UNIMPLEMENTED
+            await context.abort(code, str(refused))
+            raise AssertionError("abort raises")
 
         return handle
 
     def _stream(self, method: Any) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]:
         """Wrap ModelStreamInfer: requests in, answers out in their order, errors among them."""
-        message = message_factory.GetMessageClass(method.input_type)
         answer = message_factory.GetMessageClass(method.output_type)
         name = f"{SERVICE}/{method.name}"
 
@@ -157,20 +188,44 @@ class Endpoint:
             reply: bytes = answer(infer_response=response).SerializeToString()
             return reply
 
-        async def handle(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
-            async for data in requests:
-                try:
-                    reply = await self._counted(name, message, self._infer, encode, data, context)
-                except HttpError as error:
-                    reply = answer(error_message=str(error)).SerializeToString()
-                yield reply
+        async def handle(_: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+            if self._streams >= _STREAMS:
+                await context.abort(_CODES[503], f"{_STREAMS} streams are open already")
+            self._streams += 1
+            try:
+                while isinstance(data := await context.read(), bytes):  # otherwise EOF
+                    try:
+                        reply = await self._counted(
+                            name, self._asked, self._infer, encode, data, context
+                        )
+                    except HttpError as error:
+                        reply = answer(error_message=str(error)).SerializeToString()
+                    yield reply
+            finally:
+                self._streams -= 1
 
         return handle
+
+    async def _received(self, context: Any) -> bytes:
+        """Return the one message of a call; the call's iterator would keep it for longer.
+
+        Raises:
+            HttpError: 503, it did not arrive in time; 400, there is none.
+        """
+        timeout = self._models.options.timeout
+        try:
+            async with asyncio.timeout(timeout), self._receiving:
+                data = await context.read()
+        except TimeoutError:
+            raise overloaded(f"the message did not arrive within {timeout:g} s") from None
+        if not isinstance(data, bytes):  # grpc.aio.EOF
+            raise HttpError(400, "expected a message, given none")
+        return data
 
     async def _counted(
         self,
         name: str,
-        message: Any,
+        parse: Callable[[bytes], Any],
         function: Callable[[Any], Any],
         encode: Callable[[dict[str, Any]], bytes],
         data: bytes,
@@ -186,16 +241,20 @@ class Endpoint:
         self._models.running += 1
         try:
             try:
-                request = message.FromString(data)
+                if len(data) > LARGE:
+                    request = await self._models.in_turn(len(data), parse, data)
+                else:
+                    request = parse(data)
             except DecodeError:
                 raise HttpError(400, f"expected the message of {name}") from None
+            del data  # as large as a body, while its rows wait
             model = str(getattr(request, "model_name", getattr(request, "name", "-")))
             result = function(request)
             reply = encode(await result if inspect.isawaitable(result) else result)
             status = 200
             return reply
         except HttpError as error:
-            status = error.status
+            status, model = error.status, error.model or model
             raise
         except Exception:
             logging.getLogger("zoo").exception("%s failed", name)
@@ -214,27 +273,42 @@ class Endpoint:
             return {"ready": False}  # as Triton answers: asking is not an error
         return {"ready": not self._models.leaving}
 
-    async def _infer(self, request: Any) -> dict[str, Any]:
-        version = request.model_version or protocol.VERSION
-        card = self._models.session(request.model_name, version).card
-        if self._models.draining:
-            raise stopping()
-        numbers = protocol.chosen(request.outputs, card)
-        counts = [0] * len(numbers)
-        for index, output in enumerate(request.outputs):
-            wanted = management.parameters(output.parameters)
-            protocol.refuse_shared_memory(wanted, output.name)
-            counts[index] = protocol.classes(wanted, card.outputs[numbers[index]], card)
-        limit = protocol.seconds(management.parameters(request.parameters))
-        outputs = await self._models.batcher(card.name).infer(_inputs(request, card), limit)
+    def _asked(self, data: bytes) -> _Asked:
+        """Read a ModelInferRequest; in any thread.
+
+        Raises:
+            HttpError: 400, 404, 503, as over HTTP. DecodeError: another message.
+        """
+        request = _INFER.FromString(data)
+        try:
+            version = request.model_version or protocol.VERSION
+            card = self._models.session(request.model_name, version).card
+            if self._models.draining:
+                raise stopping()
+            numbers = protocol.chosen(request.outputs, card)
+            counts = [0] * len(numbers)
+            for index, output in enumerate(request.outputs):
+                wanted = management.parameters(output.parameters)
+                protocol.refuse_shared_memory(wanted, output.name)
+                counts[index] = protocol.classes(wanted, card.outputs[numbers[index]], card)
+            limit = protocol.seconds(management.parameters(request.parameters))
+            raw, inputs = bool(request.raw_input_contents), _inputs(request, card)
+        except HttpError as error:
+            error.model = request.model_name
+            raise
+        return _Asked(card.name, card, request.id, numbers, counts, limit, raw, inputs)
+
+    async def _infer(self, asked: _Asked) -> dict[str, Any]:
+        card = asked.card
+        outputs = await self._models.batcher(card.name).infer(asked.inputs, asked.limit)
         tensors, blobs = [], []
-        for number, count in zip(numbers, counts, strict=True):
+        for number, count in zip(asked.numbers, asked.counts, strict=True):
             array: NDArray[Any] = outputs[number]
             if count:
                 array = protocol.classified(array, count, card)
             name, datatype = card.outputs[number].name, "BYTES" if count else "FP32"
             tensor: dict[str, Any] = {"name": name, "datatype": datatype, "shape": array.shape}
-            if request.raw_input_contents:
+            if asked.raw:
                 blobs.append(
                     protocol.packed_texts(array)
                     if count
@@ -249,7 +323,7 @@ class Endpoint:
         return {
             "model_name": card.name,
             "model_version": protocol.VERSION,
-            "id": request.id,
+            "id": asked.id,
             "outputs": tensors,
             "raw_output_contents": blobs,
         }
@@ -315,8 +389,10 @@ def _inputs(request: Any, card: Card) -> NDArray[Any]:
     if raw:
         array = np.frombuffer(values, dtype)
     else:
-        array = np.array(values, np.uint32 if spec.dtype == "uint8" else dtype)
-        if spec.dtype == "uint8" and array.max() > 255:
-            raise HttpError(400, f"{spec.name}: expected integers from 0 to 255")
-        array = array.astype(dtype, copy=False)
+        array = np.empty(size, dtype)
+        for start in range(0, size, _PIECE):  # each number becomes an object on its way
+            piece = np.array(values[start : start + _PIECE], "f4" if dtype.kind == "f" else "u4")
+            if dtype.kind == "u" and piece.max() > 255:
+                raise HttpError(400, f"{spec.name}: expected integers from 0 to 255")
+            array[start : start + _PIECE] = piece
     return protocol.finite(array.reshape(tensor.shape), spec)
