@@ -103,23 +103,17 @@ class Batcher:
             HttpError: 503, the queue or the memory for large inputs is full, or the timeout is
                 over; 500, the model failed.
         """
-        if inputs.nbytes <= _LARGE:
-            return await self._queued(inputs, timeout)
+        arrived = time.perf_counter_ns()
+        large = inputs.nbytes if inputs.nbytes > _LARGE else 0
         try:
-            self._memory.take(inputs.nbytes)
+            if len(self._waiting) >= self._max_queue:
+                name = self.session.card.name
+                raise overloaded(f"{name}: {self._max_queue} requests wait already")
+            if large:
+                self._memory.take(large)
         except HttpError:
             self._counts.failed(0)
             raise
-        try:
-            return await self._queued(inputs, timeout)
-        finally:
-            self._memory.give(inputs.nbytes)
-
-    async def _queued(self, inputs: NDArray[Any], timeout: float | None) -> Outputs:
-        arrived = time.perf_counter_ns()
-        if len(self._waiting) >= self._max_queue:
-            self._counts.failed(0)
-            raise overloaded(f"{self.session.card.name}: {self._max_queue} requests wait already")
         future: asyncio.Future[Outputs] = self._loop.create_future()
         self._waiting.append(_Item(inputs, future, arrived))
         if not self._busy:
@@ -134,6 +128,8 @@ class Batcher:
             raise
         finally:
             timer.cancel()
+            if large:
+                self._memory.give(large)
 
     def close(self) -> None:
         """End the thread, after the batch that runs."""

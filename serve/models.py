@@ -53,6 +53,7 @@ class Models:
         metrics: what `/metrics` shows.
         counts: what the protocol's statistics show, by model.
         changing: held while models are loaded or unloaded; see `serve.repository`, too.
+        logs: whether there is an access log.
         running: requests in progress, over any protocol.
         leaving: set when the server is to stop: it is not ready, and still answers.
         closing: set when no connection is to be kept after its next answer.
@@ -79,6 +80,7 @@ class Models:
         self.running = 0
         self.leaving = self.closing = self.draining = False
         self._log = access_log.FORMATS.get(options.log)
+        self.logs = self._log is not None
 
     def load(self, bundles: dict[str, Bundle]) -> dict[str, Session]:
         """Load bundles; one that does not do what its card says is an error now.
@@ -200,11 +202,11 @@ class Models:
             except TimeoutError:
                 raise overloaded(f"no answer within {timeout:g} s") from None
 
-    def done(self, access: Access, model: str, status: int, began: float) -> None:
+    def done(self, access: Access | None, model: str, status: int, began: float) -> None:
         """Count and log a request that was counted in `running` when it began.
 
         Args:
-            access: what the log shows of it.
+            access: what the log shows of it; None if there is no log.
             model: the name that it asked for, served or not; "-" if none.
             status: of the answer, as HTTP has them; 499 if the client went away.
             began: `time.perf_counter()` at its start.
@@ -213,7 +215,7 @@ class Models:
         seconds = time.perf_counter() - began
         # any other name counts as "-": clients must not add series to the metrics
         self.metrics.done(model if model in self.sessions else "-", status, seconds)
-        if self._log is not None:
+        if self._log is not None and access is not None:
             self._log(access, status, seconds)
 
 

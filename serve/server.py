@@ -279,6 +279,7 @@ def serve(
         log_config=None,
         log_level="warning",
         access_log=False,
+        proxy_headers=False,  # the application looks at them itself, where there are any
         lifespan="on",
         http=connection.limited(options.timeout),
         loop="auto",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from serve import protocol
 from serve.access_log import Access
@@ -29,6 +31,7 @@ from zoo.runtime.session import Session
 
 _MODEL = "/v2/models/{model}"
 _VERSION = _MODEL + "/versions/{version}"
+_FORWARDED = (b"x-forwarded-for", b"x-forwarded-proto")
 
 
 class App:
@@ -37,6 +40,8 @@ class App:
     def __init__(self, models: Models) -> None:
         self._models = models
         self._guard = Guard(models.options)
+        trusted = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")  # as for uvicorn itself
+        self._behind_proxy = ProxyHeadersMiddleware(self._answer, trusted)
         self._infer = {
             address: name
             for name in models.sessions
@@ -64,10 +69,17 @@ class App:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one ASGI connection."""
-        models = self._models
         if scope["type"] != "http":
             await self._starlette(scope, receive, send)
             return
+        for name, _ in scope["headers"]:
+            if name in _FORWARDED:
+                await self._behind_proxy(scope, receive, send)
+                return
+        await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
+        models = self._models
         began = time.perf_counter()
         name = self._infer.get(scope["path"])
         status = 499  # what the log shows if the client went away
@@ -96,7 +108,7 @@ class App:
                 await self._starlette(scope, receive, watched)
         finally:
             model = name or scope.get("path_params", {}).get("model", "-")
-            models.done(_access(scope), model, status, began)
+            models.done(_access(scope) if models.logs else None, model, status, began)
 
 
 def _access(scope: Any) -> Access:

@@ -34,7 +34,7 @@ from zoo.runtime import inputs as given
 from zoo.runtime.cuda import Runner
 from zoo.runtime.openvino import compile_graph
 from zoo.runtime.providers import DEVICES, Run, cuda_missing, open_session, session_options
-from zoo.spec import ImageSpec, TensorSpec
+from zoo.spec import ImageSpec
 
 ENGINES = ("auto", "onnx", "numpy", "openvino")
 #: Rows per run on the CPU: enough to use all cores, few enough for their activations to stay in
@@ -112,6 +112,7 @@ class Session:
         }  # fmt: skip
         self.card = bundle.card
         self._input = self.card.inputs[0]
+        self._rows = self._input.rows(_CHUNK)
         self._labels = np.array(self.card.labels, object)
         self._run: Run
         self.device = "cpu"
@@ -135,7 +136,9 @@ class Session:
         if device not in ("auto", "cpu"):
             raise UsageError(f"engine {engine!r} runs on the CPU, given device {device!r}")
         if engine == "openvino":
-            return partial(_chunks, compile_graph(bundle.read(file), self._input, threads))
+            return partial(
+                _chunks, compile_graph(bundle.read(file), self._input, threads), self._rows
+            )
         from zoo.scratch import Pipeline, build
 
         return Pipeline(build(bundle), self.card.spec, self.card.task)
@@ -166,8 +169,8 @@ class Session:
             raise VerificationError(f"bundle {bundle.path}: {problem}")
         if self.device in ("cuda", "tensorrt"):
             return Runner(session, self._input, self.card.outputs, graphs=graphs).run
-        name = self._input.name
-        return partial(_chunks, lambda inputs: session.run(None, {name: inputs}))
+        name, names = self._input.name, [output.name for output in session.get_outputs()]
+        return partial(_chunks, lambda inputs: session.run(names, {name: inputs}), self._rows)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return how it was opened: a process that unpickles it opens the bundle by its path."""
@@ -300,10 +303,9 @@ class Session:
         return Prediction(labels, outputs[1], indices, np.empty(0, np.float32))
 
 
-def _chunks(run: Run, inputs: NDArray[Any]) -> Sequence[NDArray[np.float32]]:
-    """Run at most `_CHUNK` rows at a time."""
+def _chunks(run: Run, rows: int, inputs: NDArray[Any]) -> Sequence[NDArray[np.float32]]:
+    """Run at most so many rows at a time."""
     inputs = np.ascontiguousarray(inputs)
-    rows = TensorSpec("", "", ("batch", *inputs.shape[1:])).rows(_CHUNK)
     if len(inputs) <= rows:
         return run(inputs)
     results = [run(inputs[start : start + rows]) for start in range(0, len(inputs), rows)]
