@@ -251,6 +251,8 @@ def train(
         field, equals, value = text.partition("=")
         if not equals:
             raise UsageError(f"--set {text}: expected FIELD=VALUE")
+        if field in changes and str(changes[field]) != value:
+            print(f"zoo: {field} is given twice: {value} is taken", file=sys.stderr)
         changes[field] = value
     if model is None and resume is None:
         raise UsageError("train: expected the name of a model (see zoo list), or --resume RUN")

@@ -30,6 +30,21 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def free_memory() -> int | None:
+    """Return how many bytes of memory are free, within a container's limit; None if unknown."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        (free,) = (int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, ValueError):
+        return None
+    group = Path("/sys/fs/cgroup")  # version 2, as a container sees its own
+    try:
+        limit, used = ((group / name).read_text() for name in ("memory.max", "memory.current"))
+        return min(free, int(limit) - int(used))
+    except (OSError, ValueError):  # no such group, or "max"
+        return free
+
+
 def version(package: str) -> str | None:
     """Return a package's installed version, or None."""
     try:

@@ -98,7 +98,7 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: Epoch whose weights are kept: the best one on the validation split, or the last one.
     keep: Literal["best", "last"] = "best"
     #: Seed of the initial weights, of the order of the rows and of the augmentation.
-    seed: int = 1
+    seed: Annotated[int, Meta(ge=0, lt=2**32)] = 1
 
     @property
     def looks_ahead(self) -> bool:

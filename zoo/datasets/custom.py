@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo import files, images, preparation
+from zoo import files, hardware, images, preparation
 from zoo.datasets import classes, csv, digits, labelled, parquet, torchvision
 from zoo.datasets.dataset import Dataset, Split
 from zoo.errors import DataError, UsageError, listed, nearest
@@ -140,6 +140,7 @@ def _folder(path: Path, recipe: Recipe) -> Dataset:
     # If all are gray, _pictures makes them so.
     spec = ImageSpec(3, recipe.size or _SIZE, (0.0,) * 3, (1.0,) * 3)
     train = found["train"]
+    _check_memory(sum(len(one.paths) for one in found.values()), spec, path)
     are_digits = recipe.prepare == "auto" and digits.are_digits(
         train.paths, train.targets, train.labels
     )
@@ -167,6 +168,16 @@ def _folder(path: Path, recipe: Recipe) -> Dataset:
             "zoo predict; --set prepare=none leaves them as they are"
         )
     return _pictures(recipe, str(path), labels, parts, digest.hexdigest(), notes, are_digits)
+
+
+def _check_memory(count: int, spec: ImageSpec, source: object) -> None:
+    """Raise DataError if so many images, and the copy that splitting them makes, do not fit."""
+    need, free = 2 * count * spec.channels * spec.size**2, hardware.free_memory()
+    if free is not None and need > free:
+        raise DataError(
+            f"{source}: {count:,} images of {spec.size}x{spec.size} take {need / 1e9:,.1f} GB of "
+            f"memory, of which {free / 1e9:,.1f} GB are free: try a smaller --size"
+        )
 
 
 def _split_folders(path: Path) -> tuple[dict[str, Path], list[str]]:
@@ -225,6 +236,7 @@ def _arrays(recipe: Recipe, source: str, arrays: labelled.Arrays) -> Dataset:
         raise DataError(f"{source}: expected {max(classes) + 1} names of classes, all different")
     labels = tuple(names[number] if names else str(number) for number in classes)
     spec = ImageSpec(train.images.shape[-1], recipe.size or max(train.images.shape[1:3]), (), ())
+    _check_memory(sum(len(pixels) for pixels, _ in raw.values()), spec, source)
     parts = {
         part: Split(
             _scaled(pixels, spec),
@@ -265,7 +277,10 @@ def _pictures(
     parts = _split(parts, source)
     pixels = parts["train"].inputs
     mean = pixels.mean(axis=(0, 1, 2), dtype=np.float64)
-    squares = np.square(pixels, dtype=np.uint16).mean(axis=(0, 1, 2), dtype=np.float64)
+    squares = np.zeros(pixels.shape[-1])  # of whole numbers, so exact in any order
+    for image in pixels:
+        squares += np.square(image, dtype=np.uint16).sum(axis=(0, 1), dtype=np.float64)
+    squares /= pixels[..., 0].size
     std = np.sqrt(squares - mean**2)
     spec = ImageSpec(
         channels=pixels.shape[-1],

@@ -8,6 +8,7 @@ Under torchrun, several processes share the rows of each batch: see `zoo.trainin
 
 from __future__ import annotations
 
+import copy
 import sys
 import warnings
 from collections.abc import Iterator
@@ -185,6 +186,7 @@ def _start(
             network = build_network(entry, data, recipe)
             if recipe.init == "pretrained" and not saved:
                 _load_pretrained(network, entry)
+            _check_last_step(entry, data, network, recipe)
             # The zoo's own networks on their own data are known to: it would take seconds.
             if not saved and distributed.first() and (recipe.data or not registry.built_in(entry)):
                 finish.check_export(entry, data, network)
@@ -233,6 +235,23 @@ def build_network(entry: Entry, data: Dataset, recipe: Recipe) -> nn.Module:
             f"({reason})"
         ) from None
     return network
+
+
+def _check_last_step(entry: Entry, data: Dataset, network: nn.Module, recipe: Recipe) -> None:
+    """Raise UsageError if one row remains for a step, and the network's normalization needs two."""
+    rows, size = len(data.train.targets), recipe.batch_size
+    if (rows % size or size) != 1 and rows != 1:
+        return
+    trial = Pipeline(copy.deepcopy(network), data.spec, entry.task).train()
+    try:
+        with torch.no_grad():
+            trial(torch.from_numpy(data.train.inputs[:1]))
+    except ValueError as error:  # torch's: "Expected more than 1 value per channel"
+        better = next(more for more in range(max(size, 2), rows + 2) if rows % more != 1)
+        raise UsageError(
+            f"batch_size={size}: of {rows:,} rows one remains for the last step of an epoch: try "
+            f"batch_size={better} ({first_line(error)})"
+        ) from None
 
 
 def _load_pretrained(network: nn.Module, entry: Entry) -> None:
