@@ -129,7 +129,7 @@ def test_the_seed_that_is_best_on_validation_ships_and_is_reproduced(
     weights = Path("runs/reproduce", f"logistic-{card.recipe.seed}", WEIGHTS)
     assert weights.read_bytes() == Path("shipped", WEIGHTS).read_bytes()
 
-    # a card with another figure, and weights of another machine: the runs there are taken as they are
+    # another figure on the card, weights of another machine: the runs there are taken as they are
     other = msgspec.structs.replace(card, seeds=None, test={**card.test, "accuracy": 0.8})
     elsewhere = {**card.files, WEIGHTS: "0" * 64}
     training = msgspec.structs.replace(card.training, hardware="abacus")
