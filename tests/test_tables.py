@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import rows_of
 
@@ -93,3 +94,98 @@ def test_an_empty_label_is_refused_by_its_line(zoo_cli: Cli) -> None:
     done = zoo_cli("train", "softmax", "--data", "t.csv", "--target", "answer")
     assert done.exit_code == 1
     assert "t.csv line 4: column 'answer' is blank" in done.stderr
+
+
+@pytest.fixture
+def flats() -> Path:
+    """Prices by size (some empty), city (a text, some empty) and garden (yes or no)."""
+    rng = np.random.default_rng(5)
+    lines = ["size,city,garden,price"]
+    worth = {"北京": 900.0, "上海": 800.0, "Köln": 300.0, "": 500.0}
+    for number in range(400):
+        size, city = rng.uniform(30, 120), list(worth)[rng.integers(4)]
+        garden = ("yes", "no")[rng.integers(2)]
+        price = 5 * size + worth[city] + 100 * (garden == "yes")
+        text = ("", "NA", "n/a", "?")[number % 4] if number % 20 < 4 else f"{size:.2f}"
+        lines.append(f"{text},{city},{garden},{price:.2f}")
+    Path("flats.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return Path("flats.csv")
+
+
+def test_texts_are_categories_and_empty_fields_take_the_mean(flats: Path, zoo_cli: Cli) -> None:
+    done = zoo_cli("train", "linear", "--data", flats, "--target", "price", "--out", "run")
+    assert done.exit_code == 0, done.stderr
+    assert "column 'garden' is a category: no, yes" in done.stderr
+    assert "column 'size': 80 of 400 fields are empty, taken as the training rows' mean" in (
+        done.stderr
+    )
+    spec = Bundle.open("run").card.spec
+    assert isinstance(spec, zoo.TableSpec)
+    assert spec.columns == (
+        "size", "city=Köln", "city=上海", "city=北京", "garden=no", "garden=yes",
+    )  # fmt: skip
+    assert (spec.categories, spec.missing) == (("city", "garden"), ("size", "city"))
+    sizes = [line.split(",")[0] for line in flats.read_text(encoding="utf-8").splitlines()[1:]]
+    known = [float(size) for size in sizes if size.replace(".", "").isdigit()]
+    assert abs(spec.mean[0] - np.mean(known)) < 3, "of the training rows alone"
+
+    session = zoo.Session("run")
+    mean = spec.mean[0]
+    rows = [
+        {"size": 60, "city": "Köln", "garden": "no"},
+        {"size": None, "city": "北京", "garden": "yes"},
+        {"size": float("nan"), "city": None, "garden": "yes"},
+    ]
+    expected = [5 * 60 + 300, 5 * mean + 1000, 5 * mean + 600]
+    found = session.predict(rows).values
+    assert found is not None
+    assert np.allclose(found.ravel(), expected, atol=40)
+    Path("new.csv").write_text(
+        "garden,city,size\nno,Köln,60\nyes,北京,\nyes,NA,null\nno,London,50\n,Köln,50\nno,Köln,x\n",
+        encoding="utf-8",
+    )
+    rows = rows_of(zoo_cli("predict", "run", "new.csv", "--json"))
+    said = [row.get("error") or "" for row in rows]
+    assert said[:3] == ["", "", ""]
+    assert "column 'city': expected one of Köln, 上海, 北京, found 'London'" in said[3]
+    assert "column 'garden': expected one of no, yes, found ''" in said[4]
+    assert "column 'size': expected a number, found 'x'" in said[5]
+    assert np.allclose([row["prediction"] for row in rows[:3]], found.ravel(), atol=1e-2)
+    for command in (("verify", "run"), ("export", "run", "-o", "run.onnx"),
+                    ("evaluate", "run", "--data", flats, "--target", "price")):  # fmt: skip
+        done = zoo_cli(*command)
+        assert done.exit_code == 0, done.output
+
+
+def test_parquet_and_csv_are_the_same_table(flats: Path, zoo_cli: Cli) -> None:
+    frame = pd.read_csv(flats, keep_default_na=True, na_values=["?"])
+    frame.to_parquet("flats.parquet")
+    for name in ("flats.csv", "flats.parquet"):
+        done = zoo_cli(
+            "train", "linear", "--data", name, "--target", "price", "--out", f"{name}-run"
+        )
+        assert done.exit_code == 0, done.stderr
+    one, other = (Bundle.open(f"{name}-run").card for name in ("flats.csv", "flats.parquet"))
+    assert one.spec == other.spec
+    assert one.test == other.test
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        ([str(n) if n != 7 else "twelve" for n in range(60)], "expected a number, found 'twelve'"),
+        ([f"name {n}" for n in range(60)], "more than 50 different texts"),
+        (["NA"] * 60, "column 'x' is empty"),
+    ],
+)
+def test_columns_that_are_neither(zoo_cli: Cli, column: list[str], said: str) -> None:
+    lines = ["x,y,kind", *(f"{text},{n},{'ab'[n % 2]}" for n, text in enumerate(column))]
+    Path("t.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    done = zoo_cli("train", "logistic", "--data", "t.csv", "--target", "kind", "--out", "run")
+    assert done.exit_code == 1
+    assert said in done.stderr
+    assert not Path("run").exists()
+    done = zoo_cli(
+        "train", "logistic", "--data", "t.csv", "--target", "kind", "--drop", "x", "--out", "run"
+    )
+    assert done.exit_code == 0, done.stderr

@@ -59,13 +59,20 @@ class ImageSpec(Struct, frozen=True, forbid_unknown_fields=True, tag="image", ta
         return TensorSpec("images", "uint8", ("batch", self.size, self.size, self.channels))
 
 
-class TableSpec(Struct, frozen=True, forbid_unknown_fields=True, tag="table", tag_field="kind"):
+class TableSpec(
+    Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag="table",
+    tag_field="kind",
+):  # fmt: skip
     """Tables: float32 [batch, columns], in the columns' own units; mean and std per column."""
 
     unit: ClassVar[float] = 1.0
     columns: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    #: Columns of texts: each text is an input of its own, "column=text"; see zoo.datasets.columns.
+    categories: tuple[str, ...] = ()
+    #: Columns in which fields may be empty.
+    missing: tuple[str, ...] = ()
 
     @property
     def tensor(self) -> TensorSpec:

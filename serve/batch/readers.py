@@ -24,7 +24,7 @@ from serve.batch import archives, remote
 from serve.batch.archives import MAX_FILE, TOO_LARGE
 from serve.batch.files import PASSED, PAUSE, File
 from zoo import arrays, images
-from zoo.datasets import csv, idx, labelled, parquet, pixels
+from zoo.datasets import columns, csv, idx, labelled, parquet, pixels
 from zoo.errors import DataError, UsageError, first_line, listed, needs_extra
 from zoo.files import readable
 from zoo.spec import ImageSpec, Spec, TableSpec
@@ -134,7 +134,7 @@ def _many(path: str, kind: str, spec: Spec, keep: Sequence[str]) -> Iterator[Row
     elif isinstance(spec, TableSpec):
         if kind != "csv":
             raise DataError("this model takes a table: expected .csv, .npy, .npz or .parquet")
-        for number, line in enumerate(csv.lines(Path(path), spec.columns, keep)):
+        for number, line in enumerate(csv.lines(Path(path), columns.names(spec), keep)):
             name, error = f"{path}[{number}]", line.error and f"line {line.number}: {line.error}"
             yield Row(name, error or line.texts, _numbers, line.kept)
     elif kind == "csv":
@@ -241,7 +241,7 @@ def _numbers(texts: list[str] | str, spec: TableSpec, **how: Any) -> NDArray[np.
     """Turn a row's texts into numbers; a text instead of them is why there are none."""
     if isinstance(texts, str):
         raise DataError(texts)
-    return np.array(csv.numbers(texts, spec.columns), np.float32)
+    return np.array(columns.values(texts, spec), np.float32)
 
 
 def _pixels(path: str, keep: Sequence[str]) -> Iterator[Row]:
@@ -272,19 +272,19 @@ def _parquet(path: str, spec: Spec, keep: Sequence[str]) -> Iterator[Row]:
         file = pq.ParquetFile(remote.open_file(path) if remote.is_url(path) else path)
         schema = file.schema_arrow
         if isinstance(spec, TableSpec):
-            columns = list(spec.columns)
+            wanted = list(columns.names(spec))
         else:
-            columns = [field.name for field in schema if parquet.holds_images(field.type)]
-            if len(columns) != 1:
-                names = ", ".join(columns) or "none"
+            wanted = [field.name for field in schema if parquet.holds_images(field.type)]
+            if len(wanted) != 1:
+                names = ", ".join(wanted) or "none"
                 raise DataError(f"expected one column of image bytes, found {names}")
-        csv.check_names(schema.names, [*columns, *keep], path)
+        csv.check_names(schema.names, [*wanted, *keep], path)
         number = 0
-        for batch in file.iter_batches(BLOCK, columns=list(dict.fromkeys([*columns, *keep]))):
+        for batch in file.iter_batches(BLOCK, columns=list(dict.fromkeys([*wanted, *keep]))):
             for row in batch.to_pylist():
                 name = f"{path}[{number}]"
                 number += 1
-                cells = [row[column] for column in columns]
+                cells = [row[column] for column in wanted]
                 kept = tuple(None if row[key] is None else str(row[key]) for key in keep)
                 if isinstance(spec, TableSpec):
                     texts = ["" if cell is None else str(cell) for cell in cells]

@@ -302,17 +302,25 @@ def read_lines(
     columns: Sequence[str],
     target: str,
     labels: Sequence[str],
+    convert: Callable[[Sequence[str]], list[float]] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[Any]]:
-    """Read features and targets as `read` does, from a CSV file's `lines` or another table's."""
+    """Read features and targets as `read` does, from a CSV file's `lines` or another table's.
+
+    `convert` turns the fields of a row into features; by default each of them is a number.
+    """
     features, targets = [], []
     numeric, keep = ((*columns, target), ()) if not labels else (tuple(columns), (target,))
     for line in source(path, numeric, keep):
         try:
             if line.error:
                 raise DataError(line.error)
-            values = numbers(line.texts, numeric)
-            features.append(values[: len(columns)])
-            targets.append(_class(line.kept[0], target, labels) if labels else values[-1])
+            fields = line.texts[: len(columns)]
+            features.append(convert(fields) if convert else numbers(fields, columns))
+            targets.append(
+                _class(line.kept[0], target, labels)
+                if labels
+                else numbers(line.texts[-1:], (target,))[0]
+            )
         except DataError as error:
             raise DataError(f"{path} line {line.number}: {error}") from None
     return np.array(features, np.float32), np.array(targets, np.int64 if labels else np.float32)

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo import files, hardware, images, preparation
-from zoo.datasets import classes, csv, digits, labelled, parquet, torchvision
+from zoo.datasets import classes, columns, csv, digits, labelled, parquet, torchvision
 from zoo.datasets.dataset import Dataset, Split
 from zoo.errors import DataError, UsageError, listed, nearest
 from zoo.recipe import Recipe
@@ -117,17 +117,19 @@ def _table(path: Path, recipe: Recipe, task: Task) -> Dataset:
         if name not in names or name == target:
             problem = "the target" if name == target else "no such column"
             raise UsageError(f"{path}: --drop {name}: {problem}.{nearest(name, names)}")
-    columns = [name for name in names if name != target and name not in dropped]
-    if not columns:
+    own = [name for name in names if name != target and name not in dropped]
+    if not own:
         raise DataError(f"{path}: there is no column besides {target!r} to learn from")
-    rows = Split(*csv.read_lines(table.lines, path, columns, target, labels))
+    found = columns.find(table.lines, path, own)
+    rows = Split(*columns.read(table.lines, path, found.spec, target, labels))
     parts = _split({"train": rows}, path)
     if not labels and not all(np.ptp(part.targets) for part in parts.values()):
         raise DataError(f"{path}: too few rows, or {target!r} is the same in all of them")
+    spec, parts = columns.measured(found.spec, parts)
+    how = csv.described(path) if table is csv else ""
     return _dataset(
-        path.stem, str(path), labels, parts, csv.spec(columns, parts["train"].inputs),
-        hashlib.sha256(path.read_bytes()).hexdigest(),
-        [f"read as {how}"] if table is csv and (how := csv.described(path)) else [],
+        path.stem, str(path), labels, parts, spec, hashlib.sha256(path.read_bytes()).hexdigest(),
+        [f"read as {how}"] * bool(how) + found.notes,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from zoo import datasets, images
 from zoo.bundle.card import Card
-from zoo.datasets import Split, classes, csv, custom, labelled, torchvision
+from zoo.datasets import Split, classes, columns, custom, labelled, torchvision
 from zoo.errors import DataError, UsageError, listed, nearest
 from zoo.files import passed_over
 from zoo.spec import ImageSpec, TableSpec
@@ -81,7 +81,7 @@ def _table(card: Card, spec: TableSpec, path: Path, target: str) -> OwnData:
         problem = f"there is no column {target!r}" if target else "expected --target COLUMN"
         hint = nearest(target, names)
         raise UsageError(f"{path}: {problem}; its columns: {listed(names)}.{hint}")
-    split = Split(*csv.read_lines(table.lines, path, spec.columns, target, card.labels))
+    split = Split(*columns.read(table.lines, path, spec, target, card.labels))
     return OwnData(split, str(path), [], [])
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from zoo import arrays, images
-from zoo.datasets import csv
+from zoo.datasets import columns, csv
 from zoo.errors import DataError, nearest
 from zoo.files import readable
 from zoo.images import Invert, Prepare
@@ -149,21 +149,21 @@ def table(given: Any, spec: TableSpec) -> NDArray[np.float32]:
             (its row and column are named).
     """
     if isinstance(given, str | os.PathLike):
-        texts = list(csv.rows(Path(os.fsdecode(given)), spec.columns))
-        return _numbers(list(zip(*texts, strict=True)) or [[] for _ in spec.columns], spec)
+        texts = list(csv.rows(Path(os.fsdecode(given)), columns.names(spec)))
+        return _inputs(list(zip(*texts, strict=True)) or [[] for _ in columns.names(spec)], spec)
     if _is_frame(given):
         names = list(getattr(given, "column_names", None) or given.columns)
-        return _numbers([given[name] for name in _matched(names, spec)], spec)
+        return _inputs([given[name] for name in _matched(names, spec)], spec)
     if isinstance(given, Mapping) or _is_series(given):  # columns, or one row
         values = [given[name] for name in _matched(list(given.keys()), spec)]
         one = any(np.ndim(value) == 0 for value in values)
-        return _numbers([[value] for value in values] if one else values, spec)
+        return _inputs([[value] for value in values] if one else values, spec)
     if not _is_array(given) and isinstance(given, Iterable):
         given = list(given)
         if all(isinstance(row, Mapping) for row in given):
             for number, row in enumerate(given):
                 _matched(list(row), spec, f"row {number}: ")
-            return _numbers([[row[name] for row in given] for name in spec.columns], spec)
+            return _inputs([[row[name] for row in given] for name in columns.names(spec)], spec)
     return _rows(given, spec)
 
 
@@ -184,12 +184,13 @@ def _keys(given: Any) -> Iterable[Any]:
 
 def _matched(names: list[Any], spec: TableSpec, where: str = "") -> tuple[str, ...]:
     """Return the model's columns, all of which must be among the names, once."""
-    if missing := [name for name in spec.columns if name not in names]:
+    wanted = columns.names(spec)
+    if missing := [name for name in wanted if name not in names]:
         hint = nearest(missing[0], [str(name) for name in names])
         raise DataError(f"{where}missing columns: {', '.join(missing)}.{hint}")
-    if twice := [name for name in spec.columns if names.count(name) > 1]:
+    if twice := [name for name in wanted if names.count(name) > 1]:
         raise DataError(f"{where}column {twice[0]!r} is there {names.count(twice[0])} times")
-    return spec.columns
+    return wanted
 
 
 def _rows(given: Any, spec: TableSpec) -> NDArray[np.float32]:
@@ -206,9 +207,23 @@ def _rows(given: Any, spec: TableSpec) -> NDArray[np.float32]:
     return _numbers(list(array.T), spec)
 
 
-def _numbers(columns: Sequence[Any], spec: TableSpec) -> NDArray[np.float32]:
+def _inputs(given: Sequence[Any], spec: TableSpec) -> NDArray[np.float32]:
+    """Return a table's columns, by `columns.names`, as float32 [n, columns]."""
+    if not spec.categories and not spec.missing:
+        return _numbers(given, spec)
+    rows = []
+    for number, row in enumerate(zip(*given, strict=True)):
+        texts = ["" if value is None else str(value) for value in row]
+        try:
+            rows.append(columns.values(texts, spec))
+        except DataError as error:
+            raise DataError(f"row {number}, {error}") from None
+    return np.array(rows, np.float32).reshape(len(rows), len(spec.columns))
+
+
+def _numbers(given: Sequence[Any], spec: TableSpec) -> NDArray[np.float32]:
     """Return columns of values as float32 [n, columns]."""
-    values = [np.asarray(column) for column in columns]
+    values = [np.asarray(column) for column in given]
     if len({len(array) for array in values}) > 1:
         lengths = ", ".join(
             f"{name} {len(array)}" for name, array in zip(spec.columns, values, strict=True)
