@@ -452,6 +452,7 @@ def export(
         _option("none: the file takes normalized float32 input, NCHW for images."),
     ] = "graph",
     gpu: Annotated[bool, _option("Let Triton run the model on GPUs (triton).", "--gpu")] = False,
+    name: Annotated[str, _option("Model's name in the repository (triton).")] = "",
     data: Moved = "",
 ) -> None:
     """Export a model to ONNX, if it agrees with torch."""
@@ -459,19 +460,33 @@ def export(
     from zoo.evaluation.evaluate import moved
 
     bundle = moved(Bundle.open(model), data) if data else Bundle.open(model)
-    if form == "triton":
-        from zoo.bundle.triton import repository
-
-        print(repository([bundle], Path(output or "models"), kind="gpu" if gpu else "cpu")[0])
-        return
+    if form == "triton" and (test_vectors or batch != "dynamic" or preprocess == "none"):
+        raise UsageError(
+            "--format triton: the file takes raw inputs at any batch size: leave out "
+            "--test-vectors, --batch and --preprocess"
+        )
+    if form == "onnx" and (gpu or name):
+        raise UsageError("--gpu and --name are for --format triton")
     if test_vectors and output:
         raise UsageError("--test-vectors DIR contains the file: leave out -o")
     if batch != "dynamic" and not batch.isdecimal():
         raise UsageError(f"--batch {batch}: expected a number of rows, or dynamic")
+    from zoo.export.variant import Variant
+
+    variant = Variant(precision, opset, None if batch == "dynamic" else int(batch), preprocess)
+    if form == "triton":
+        from zoo.bundle.triton import repository
+
+        graph = b""
+        if variant != Variant():  # otherwise the bundle's own file, without torch
+            with needs_extra("train", "zoo export"):
+                from zoo.export.bundle import build
+            graph = build(bundle, variant).graph
+        kind, folder = "gpu" if gpu else "cpu", Path(output or "models")
+        print(repository([bundle], folder, kind=kind, name=name, graph=graph)[0])
+        return
     with needs_extra("train", "zoo export"):
         from zoo.export.bundle import export_bundle
-        from zoo.export.variant import Variant
-    variant = Variant(precision, opset, None if batch == "dynamic" else int(batch), preprocess)
     suffix = "" if precision == "fp32" else f"-{precision}"
     to = test_vectors or output or f"{bundle.card.name}{suffix}.onnx"
     measured = export_bundle(bundle, to, variant, vectors=test_vectors is not None)

@@ -72,6 +72,34 @@ def test_the_command_writes_a_repository(zoo_cli: Callable[..., Any], tmp_path: 
     assert zoo_cli("export", "cnn", "--format", "tritn").exit_code == 2
 
 
+def test_options_of_the_file_are_honored_or_refused(
+    zoo_cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    to = ("--format", "triton", "-o", tmp_path)
+    done = zoo_cli("export", "logistic", *to, "--opset", 17, "--name", "tumor")
+    assert (done.exit_code, done.stdout) == (0, f"{tmp_path / 'tumor'}\n"), done.stderr
+    assert read(tmp_path / "tumor").name == "tumor"
+    model = onnx.load(tmp_path / "tumor" / "1" / "model.onnx")
+    assert model.opset_import[0].version == 17
+    half = zoo_cli("export", "logistic", *to, "--precision", "fp16", "--name", "tumor")
+    assert half.exit_code == 0, "the same model, another file"
+    kinds = {
+        tensor.data_type for tensor in onnx.load(tmp_path / "tumor/1/model.onnx").graph.initializer
+    }
+    assert onnx.TensorProto.FLOAT16 in kinds
+    other = zoo_cli("export", "linear", *to, "--name", "tumor")
+    assert other.exit_code == 2
+    assert "holds another model: give another --name" in other.stderr
+    for words in (("--batch", 4), ("--preprocess", "none"), ("--test-vectors", tmp_path / "v"),
+                  ("--name", "a/b")):  # fmt: skip
+        refused = zoo_cli("export", "linear", *to, *words)
+        assert refused.exit_code == 2, words
+        assert refused.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["tumor"]
+    assert zoo_cli("export", "linear", "--name", "x").exit_code == 2
+    assert "ending in .onnx" in zoo_cli("export", "linear", "-o", tmp_path / "x.txt").stderr
+
+
 def test_a_damaged_bundle_and_an_unknown_kind_are_refused(
     broken_copy: Path, tmp_path: Path
 ) -> None:

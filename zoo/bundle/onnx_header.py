@@ -1,8 +1,9 @@
-"""IR version and opset of an ONNX file, without the package onnx, which the base install lacks.
+"""What an ONNX file says of itself, without the package onnx, which the base install lacks.
 
-Both are at the top level of the file's protobuf message (onnx.proto: `ModelProto` has `ir_version`
-as field 1 and `opset_import` as field 8, whose `OperatorSetIdProto` has `domain` as field 1 and
-`version` as field 2); the graph is skipped as a whole.
+It is at the top level of the file's protobuf message (onnx.proto: `ModelProto` has `ir_version` as
+field 1, `opset_import` as field 8, whose `OperatorSetIdProto` has `domain` as field 1 and `version`
+as field 2, and `metadata_props` as field 14, with `key` and `value`); the graph is skipped as a
+whole.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ from typing import NamedTuple
 
 
 class Header(NamedTuple):
-    """What decides which runtimes load a file."""
+    """What decides which runtimes load a file, and its metadata."""
 
     ir_version: int
     opset: int
+    metadata: dict[str, str]
 
 
 def read(file: bytes) -> Header:
     """Return the header of an ONNX file; 0 stands for what the file does not say."""
     ir_version = opset = 0
+    metadata: dict[str, str] = {}
     for number, value in _fields(file):
         if number == 1 and isinstance(value, int):
             ir_version = value
@@ -28,7 +31,11 @@ def read(file: bytes) -> Header:
             entry = dict(_fields(value))
             if not entry.get(1):  # the domain of the standard operators is the empty one
                 opset = int(entry.get(2, 0))
-    return Header(ir_version, opset)
+        elif number == 14 and isinstance(value, bytes):
+            pair = dict(_fields(value))
+            key, text = (bytes(pair.get(field, b"")).decode() for field in (1, 2))
+            metadata[key] = text
+    return Header(ir_version, opset, metadata)
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:

@@ -152,6 +152,9 @@ def export_bundle(
             f"{to} would be a bundle, which takes raw inputs at any batch size: name a file, or "
             "leave out batch and preprocess"
         )
+    regular = not path.exists() or path.is_file()  # /dev/stdout is not
+    if not as_bundle and not vectors and regular and path.suffix not in ("", ".onnx"):
+        raise UsageError(f"{to}: expected a name ending in .onnx, or DIR/ for a bundle")
     if (as_bundle or vectors) and path.exists() and (path.is_file() or any(path.iterdir())):
         raise UsageError(f"{to}: expected a new or an empty folder")
     try:
