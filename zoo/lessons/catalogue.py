@@ -135,11 +135,16 @@ def _read(name: str) -> Lesson:
     return Lesson(name, chinese, english, script, files, picture or None, _aim(source))
 
 
+#: Chinese characters and punctuation.
+_WIDE = "[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]"
+
+
 def _aim(source: str) -> str:
     """Return the first sentence of a script's Markdown in the language; "" if it has none."""
     _, _, cell = source.partition(f'# %% [markdown] lang="{language.current()}"\n')
     lines = [line.removeprefix("#").strip() for line in cell.partition("# %%")[0].splitlines()]
     text = " ".join(line for line in lines if line and not line.startswith("#"))
+    text = re.sub(f"(?<={_WIDE}) (?={_WIDE})", "", text)  # Chinese has no space at a line's end
     first = re.match(r".+?(?:[。！？]|[.!?](?= |$))", text)
     return first[0] if first else ""
 
