@@ -96,18 +96,20 @@ def page(language: Language) -> str:
         introduction.format(number=len(lessons.names())),
         pick(
             language,
-            "| 讲义的标题 | 课 | 中文 | 英文 | notebook | 习题 | 图 |",
-            "| heading of the notes | lesson | zh | en | notebook | exercise | picture |",
+            "| 讲义的标题 | 脚本 | 网页 | notebook | 习题 | 图 |",
+            "| heading of the notes | script | page | notebook | exercise | picture |",
         ),
-        "|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|",
     ]
     shown: set[str] = set()
     for chinese, english, words in HEADINGS:
         heading = pick(language, chinese, english)
         names = [name for name in words.split() if name in lessons.ORDER]
         for name in names:
-            lines.append(f"| {heading} | " + _row(lessons.get(name), language))
-            heading = ""
+            lesson = lessons.get(name)
+            own = pick(language, lesson.heading_zh, lesson.heading_en)
+            lines.append(f"| {heading or own} | " + _row(lesson, language))
+            heading = ""  # a further lesson under it has its own
         shown.update(names)
     if missing := set(lessons.ORDER) - shown:
         raise ValueError(f"without a heading of the notes in {__file__}: {sorted(missing)}")
@@ -116,6 +118,7 @@ def page(language: Language) -> str:
 
 def _row(lesson: lessons.Lesson, language: Language) -> str:
     name = lesson.name
+    pages = (f"[{it}](../../{it}/learn/{name}.md)" for it in ("zh", "en"))
     books = (f"[{it}](../../../notebooks/{it}/{name}.ipynb)" for it in ("zh", "en"))
     names = exercises.of(name)
     # Each page ends in three exercises with answers; those of `zoo exercise` check themselves.
@@ -123,8 +126,7 @@ def _row(lesson: lessons.Lesson, language: Language) -> str:
     on_page = f"[{pick(language, '页内 3 题', '3 on its page')}]({name}.md#{heading})"
     cells = [
         f"[`{name}`](../../../examples/{name}.py)",
-        f"[{lesson.heading_zh}](../../zh/learn/{name}.md)",
-        f"[{lesson.heading_en}](../../en/learn/{name}.md)",
+        ", ".join(pages),
         ", ".join(books),
         ", ".join([*(f"`{exercise}`" for exercise in names), on_page]),
         f"[{pick(language, '图', 'picture')}](../../lessons/{lesson.picture})"
