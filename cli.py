@@ -221,8 +221,8 @@ def train(
     lr: Annotated[float | None, _recipe("Peak learning rate.")] = None,
     seed: Annotated[int | None, _recipe("Seed of all random numbers.")] = None,
     init: Annotated[
-        Literal["random", "pretrained"] | None,
-        _recipe("Initial weights; pretrained: the shipped ones where their shapes fit."),
+        str | None,
+        _recipe("Initial weights, where they fit.", metavar="random|pretrained|BUNDLE"),
     ] = None,
     engine: Annotated[
         Literal["torch", "numpy"] | None, _recipe(_ENGINE.replace("runs", "trains"))

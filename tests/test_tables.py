@@ -189,3 +189,31 @@ def test_columns_that_are_neither(zoo_cli: Cli, column: list[str], said: str) ->
         "train", "logistic", "--data", "t.csv", "--target", "kind", "--drop", "x", "--out", "run"
     )
     assert done.exit_code == 0, done.stderr
+
+
+def test_training_begins_with_the_weights_of_a_bundle(zoo_cli: Cli) -> None:
+    rng = np.random.default_rng(1)
+    columns = rng.normal(0, 1, (200, 3))
+    target = columns @ [3.0, -2.0, 1.0] + 5
+    write("one.csv", columns, target.tolist())
+    Path("two.csv").write_text(
+        "c2,new,c0,answer\n"
+        + "".join(f"{a},{b},{c},{t}\n" for (c, b, a), t in zip(columns, target, strict=True))
+    )
+    options = ("--target", "answer", "--data")
+    assert zoo_cli("train", "linear", *options, "one.csv", "--out", "one").exit_code == 0
+    done = zoo_cli(
+        "train", "linear", *options, "two.csv", "--init", "one", "--epochs", 1, "--lr", 1e-12,
+        "--out", "two",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    one, two = (zoo.load(f"./{name}").state_dict()["linear.weight"][0] for name in ("one", "two"))
+    assert two[0] == pytest.approx(float(one[2]), abs=1e-6), "c2"
+    assert two[2] == pytest.approx(float(one[0]), abs=1e-6), "c0"
+    assert two[1] != pytest.approx(float(one[1]), abs=1e-3), "new"
+    assert Bundle.open("two").card.recipe.init == str(Path("one").resolve())
+    for init, said in (("logistic", "a bundle of model 'logistic'"), ("nowhere", "nowhere")):
+        refused = zoo_cli("train", "linear", "--init", init, "--out", "three")
+        assert refused.exit_code == 2
+        assert said in refused.stderr
+    assert not Path("three").exists()

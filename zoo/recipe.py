@@ -37,9 +37,9 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: Preparation of pictures of digits: auto finds, scales and centers the digit in each as in
     #: MNIST, if the pictures are digits; none only resizes. Other pictures are only resized.
     prepare: Literal["auto", "none"] = "auto"
-    #: Initial weights: random, or pretrained, which takes the shipped weights of every layer whose
-    #: shape is the same.
-    init: Literal["random", "pretrained"] = "random"
+    #: Initial weights: random; pretrained, which takes the shipped weights of every layer whose
+    #: shape is the same; or a bundle of the same model, whose columns of a table go by their names.
+    init: str = "random"
     #: Number of passes over the training data.
     epochs: Positive
     #: Number of rows in each step; the last step of an epoch takes those that remain.

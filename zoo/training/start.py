@@ -15,14 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from torch import nn
 
 from zoo import datasets, registry
-from zoo.bundle.card import CARD, WEIGHTS
-from zoo.bundle.folder import Bundle
-from zoo.bundle.layout import current
+from zoo.bundle.card import CARD
 from zoo.bundle.run import Plan, plan
 from zoo.datasets import Dataset, custom
 from zoo.entry import Entry
@@ -31,7 +28,7 @@ from zoo.files import locked
 from zoo.network.pipeline import Pipeline
 from zoo.recipe import Recipe
 from zoo.spec import TableSpec
-from zoo.training import checkpoint, distillation, distributed, finish, process
+from zoo.training import checkpoint, distillation, distributed, finish, initial, process
 from zoo.training.checkpoint import Progress, Tensors
 from zoo.training.loop import loop
 from zoo.training.schedule import stable_rate
@@ -64,6 +61,8 @@ def train(
     entry = registry.get(name)
     if recipe.data:  # its absolute path, so that the run can be resumed from another folder
         recipe = recipe.replace(data=entry.recipe_on(recipe.data).data)
+    if recipe.init not in ("random", "pretrained") and not recipe.init.startswith("hf://"):
+        recipe = recipe.replace(init=str(initial.source(entry, recipe.init).path.resolve()))
     progress = Progress(model=name, recipe=recipe)
     saved: Tensors = {}
     with claimed(run):
@@ -184,8 +183,8 @@ def _start(
             data = load_data(entry, progress, run)
             recipe = progress.recipe
             network = build_network(entry, data, recipe)
-            if recipe.init == "pretrained" and not saved:
-                _load_pretrained(network, entry)
+            if recipe.init != "random" and not saved:
+                initial.load(network, entry, data, recipe.init)
             _check_last_step(entry, data, network, recipe)
             # The zoo's own networks on their own data are known to: it would take seconds.
             if not saved and distributed.first() and (recipe.data or not registry.built_in(entry)):
@@ -252,17 +251,3 @@ def _check_last_step(entry: Entry, data: Dataset, network: nn.Module, recipe: Re
             f"batch_size={size}: of {rows:,} rows one remains for the last step of an epoch: try "
             f"batch_size={better} ({first_line(error)})"
         ) from None
-
-
-def _load_pretrained(network: nn.Module, entry: Entry) -> None:
-    """Load the shipped weights into the layers that they fit; print which layers stay fresh."""
-    bundle = Bundle.open(entry.name)
-    shipped = current(bundle.card, safetensors.torch.load(bundle.read(WEIGHTS)))
-    state = network.state_dict()
-    fitting = {
-        name: tensor for name, tensor in shipped.items()
-        if name in state and state[name].shape == tensor.shape
-    }  # fmt: skip
-    network.load_state_dict(state | fitting)
-    fresh = ", ".join(name for name in state if name not in fitting)
-    print(f"weights of {entry.name!r} taken, fresh: {fresh or 'none'}", file=sys.stderr)
