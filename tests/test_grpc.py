@@ -303,6 +303,9 @@ def test_half_a_message_is_given_up(start: Callable[..., Both], digits: mnist.Sp
         codes = [stream.code() for stream in streams]
         assert set(codes) == {grpc.StatusCode.UNAVAILABLE}
         caller(channel)(body(digits.inputs[:1]), timeout=10)
+        with pytest.raises(grpc.RpcError) as caught:
+            channel.stream_unary(f"/{ours.SERVICE}/ModelInfer")(iter(()), timeout=10)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         for stream in streams:
             stream.cancel()
     assert server.stop()[0] == 0

@@ -172,7 +172,12 @@ class Endpoint:
             code = _CODES.get(refused.status, grpc.StatusCode.INTERNAL)
             if isinstance(refused, Unsupported):
                 code = grpc.StatusCode.UNIMPLEMENTED
-            await context.abort(code, str(refused))
+            try:
+                await context.abort(code, str(refused))
+            except grpc.aio.AbortError:
+                raise
+            except Exception:  # gRPC's own: it has refused a large message, or the client has gone
+                raise asyncio.CancelledError from None
             raise AssertionError("abort raises")
 
         return handle
