@@ -196,6 +196,17 @@ def info(model: Model, json: Json = False) -> None:
         print(*(f"{n}{' ' * (widest - width(n))} {text}" for n, text in lines.items()), sep="\n")
 
 
+def _set_fields(changes: dict[str, Any], texts: list[str]) -> None:
+    """Add what `--set` gives; the last value of a field counts, and a line says so."""
+    for text in texts:
+        field, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--set {text}: expected FIELD=VALUE")
+        if field in changes and str(changes[field]) != value:
+            print(f"zoo: {field} is given twice: {value} is taken", file=sys.stderr)
+        changes[field] = value
+
+
 @app.command(cls=RecipeCommand)
 def train(
     model: Annotated[str | None, _argument("MODEL", "Model name.", "zoo.registry", "names")] = None,
@@ -247,23 +258,21 @@ def train(
     }  # fmt: skip
     changes: dict[str, Any] = {k: value for k, value in options.items() if value is not None}
     changes |= {"drop": ",".join(drop)} if drop else {}
-    for text in set_ or []:
-        field, equals, value = text.partition("=")
-        if not equals:
-            raise UsageError(f"--set {text}: expected FIELD=VALUE")
-        if field in changes and str(changes[field]) != value:
-            print(f"zoo: {field} is given twice: {value} is taken", file=sys.stderr)
-        changes[field] = value
+    _set_fields(changes, set_ or [])
     if model is None and resume is None:
         raise UsageError("train: expected the name of a model (see zoo list), or --resume RUN")
     with needs_extra("train", "zoo train"):
         from zoo import registry
         from zoo.training import distributed, start
     with distributed.one_voice():
-        if resume is not None:
+        on: dict[str, Any] = {"device": device, "tensorboard": tensorboard}
+        more = epochs if resume is not None and not changes.keys() - {"epochs"} else None
+        if resume is not None and more is not None:  # beyond its end: a run of its own
+            name, plan = start.further(resume, more, name=model, data=data)
+            run = start.train(name, plan, out or start.free_folder(Path("runs") / name), **on)
+        elif resume is not None:
             if changes or out is not None or recipe != "best":
                 raise UsageError("--resume takes recipe and folder from RUN: leave them out")
-            on: dict[str, Any] = {"device": device, "tensorboard": tensorboard}
             run = start.resume(resume, name=model, data=data, **on)
         else:
             assert model is not None
@@ -272,7 +281,7 @@ def train(
             own = changes.pop("data", data), base, str(changes.get("target", ""))
             plan = entry.recipe_on(*own).replace(**changes)
             out = out or start.free_folder(Path("runs") / model)
-            run = start.train(model, plan, out, device=device, tensorboard=tensorboard)
+            run = start.train(model, plan, out, **on)
     print(run)
 
 

@@ -84,7 +84,8 @@ def pages() -> dict[Path, str]:
         found[guides / "from-notes-to-best.md"] = filled(
             guides / "from-notes-to-best.md", walk=walk(zh=zh), notes=notes(zh=zh)
         )
-        for guide in ("tour", "own-data", "onnx"):
+        found[guides / "onnx.md"] = filled(guides / "onnx.md", runtimes=runtimes(zh=zh))
+        for guide in ("tour", "own-data"):
             found[guides / f"{guide}.md"] = filled(guides / f"{guide}.md")
     return found
 
@@ -240,6 +241,35 @@ def batch(*, zh: bool) -> str:
             f"{figures['peak_rss_mib']['median']:,.0f} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def runtimes(*, zh: bool) -> str:
+    """Return the table of the files in other runtimes in Markdown, and why some do not run."""
+    found: dict[str, dict[str, dict[str, Any]]] = result("runtimes")["runtimes"]
+    forms = list(dict.fromkeys(form for tried in found.values() for form in tried))
+    heads = {
+        "without preprocessing, one row": "fp32，不含预处理，一行",
+        "fp32, opset 17": "fp32，opset 17",
+    }
+    shown = [heads.get(form, form) for form in forms] if zh else forms
+    lines = ["| " + " | ".join(["运行时" if zh else "runtime", *shown]) + " |"]
+    lines.append("|---" * (1 + len(forms)) + "|")
+    reasons: dict[str, list[str]] = {}
+    for runtime, tried in found.items():
+        cells = []
+        for form, heading in zip(forms, shown, strict=True):
+            models = tried.get(form, {})
+            good = {name: one for name, one in models.items() if isinstance(one, float)}
+            cells.append(f"{len(good)} / {len(models)}" if models else "")
+            if good and max(good.values()):
+                cells[-1] += f" ({max(good.values()):.0e})"
+            if failed := [name for name in models if name not in good]:
+                why = str(models[failed[0]]).replace("|", "/")
+                which = "" if len(failed) == len(models) else f": {', '.join(failed)}"
+                reasons.setdefault(f"{runtime}: `{why}`", []).append(heading + which)
+        lines.append(f"| {runtime} | " + " | ".join(cells) + " |")
+    notes = [f"- {reason} ({'; '.join(where)})" for reason, where in reasons.items()]
+    return "\n".join([*lines, "", *notes]) + "\n"
 
 
 def training(*, zh: bool) -> str:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,24 @@ def test_the_command_does_not_depend_on_the_name_cli(wheel: Path, tmp_path: Path
         env=environment, cwd=tmp_path,
     )  # fmt: skip
     assert done.stdout.startswith(str(site))
+
+
+@pytest.mark.parametrize(
+    "code", ["raise ImportError('libonnxruntime.so.1: cannot open shared object file')", ""]
+)
+def test_an_onnxruntime_that_does_not_load_is_one_line_with_its_repair(
+    zoo_process: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, code: str
+) -> None:
+    (tmp_path / "onnxruntime").mkdir()
+    (tmp_path / "onnxruntime" / "__init__.py").write_text(code)
+    paths = f"{tmp_path}{os.pathsep}{ROOT}"
+    for words in (("predict", "cnn", "examples/digits/7-phone.jpg"), ("serve", "--port", 0)):
+        done = zoo_process(*words, PYTHONPATH=paths)
+        assert done.returncode == 1, done.stderr
+        assert done.stderr.startswith("zoo: ONNX Runtime does not load (")
+        assert "--force-reinstall --no-deps onnxruntime" in done.stderr
+        assert done.stderr.count("\n") == 1
+    doctor = zoo_process("doctor", PYTHONPATH=paths)
+    assert "broken  onnxruntime  ONNX Runtime does not load (" in doctor.stdout
+    assert "ok      weights" in doctor.stdout
+    assert zoo_process("list", PYTHONPATH=paths).returncode == 0

@@ -191,6 +191,17 @@ def test_columns_that_are_neither(zoo_cli: Cli, column: list[str], said: str) ->
     assert done.exit_code == 0, done.stderr
 
 
+def test_numbers_beyond_half_precision_are_said(zoo_cli: Cli) -> None:
+    columns = np.random.default_rng(0).normal(0, 1, (200, 3))
+    write("big.csv", columns, (3e5 + 1e5 * columns @ [1.0, 2.0, 3.0]).tolist())
+    done = zoo_cli("train", "linear", "--data", "big.csv", "--target", "answer", "--out", "run")
+    assert done.exit_code == 0, done.stderr
+    done = zoo_cli("export", "run", "--precision", "fp16", "-o", "half.onnx")
+    assert done.exit_code == 5
+    assert "half precision ends at 65,504" in done.stderr
+    assert not Path("half.onnx").exists()
+
+
 def test_training_begins_with_the_weights_of_a_bundle(zoo_cli: Cli) -> None:
     rng = np.random.default_rng(1)
     columns = rng.normal(0, 1, (200, 3))
@@ -217,3 +228,24 @@ def test_training_begins_with_the_weights_of_a_bundle(zoo_cli: Cli) -> None:
         assert refused.exit_code == 2
         assert said in refused.stderr
     assert not Path("three").exists()
+
+
+def test_a_run_goes_on_after_its_end(zoo_cli: Cli) -> None:
+    columns = np.random.default_rng(0).normal(0, 1, (200, 3))
+    write("t.csv", columns, (columns[:, 0] > 0).astype(int).tolist())
+    on = ("train", "logistic", "--data", "t.csv", "--target", "answer", "--epochs", 5)
+    assert zoo_cli(*on, "--out", "run").exit_code == 0
+    done = zoo_cli("train", "--resume", "run", "--epochs", 12, "--out", "more")
+    assert done.exit_code == 0, done.stderr
+    assert "7 epochs more, from the weights of run" in done.stderr
+    first, more = Bundle.open("run").card, Bundle.open("more").card
+    assert (more.recipe.epochs, more.recipe.init) == (7, str(Path("run").resolve()))
+    assert more.test["loss"] < first.test["loss"]
+    for words, said in (
+        (("--resume", "run", "--epochs", 5), "has 5 epochs, given --epochs 5: expected more"),
+        (("--resume", "nowhere", "--epochs", 5), "has not ended: resume it without --epochs"),
+        (("--resume", "run", "--epochs", 9, "--lr", 1), "leave them out"),
+    ):
+        refused = zoo_cli("train", *words)
+        assert refused.exit_code == 2, refused.output
+        assert said in refused.stderr

@@ -219,7 +219,7 @@ def test_a_foreign_safetensors_file_is_no_checkpoint(
         (("cnn", "--set", "sampler=balance"), 2, "expected uniform, balanced. Did you mean 'bal"),
         ((), 2, "expected the name of a model"),
         (("--resume", "nowhere"), 2, "nothing to resume"),
-        (("cnn", "--resume", "nowhere", "--epochs", "3"), 2, "--resume takes recipe"),
+        (("cnn", "--resume", "nowhere", "--lr", "3"), 2, "--resume takes recipe"),
         (("cnn", "--out", "/proc/none/run"), 1, "/proc/none"),
         (("cnn", "--out", "file/run"), 1, "file/run: Not a directory"),
         (("linear", "--lr", "10", "--out", "run"), 1, "diverged in epoch"),

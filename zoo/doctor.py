@@ -65,6 +65,12 @@ def _onnxruntime() -> Finding:
         )
     if not cpu and not gpu:
         return Finding("onnxruntime", "broken", "not installed", install.command())
+    try:
+        importlib.import_module("zoo.runtime.library")
+    except ZooError as error:
+        return Finding(
+            "onnxruntime", "broken", str(error).partition("): ")[0] + ")", install.repair()
+        )
     return Finding("onnxruntime", "ok", f"onnxruntime-gpu {gpu}" if gpu else f"onnxruntime {cpu}")
 
 
@@ -83,8 +89,8 @@ def _providers() -> list[Finding]:
     try:
         from zoo.runtime.providers import PROVIDERS, cuda_missing
         from zoo.runtime.session import Session
-    except ImportError as error:
-        return [Finding("providers", "broken", str(error), install.command())]
+    except (ImportError, ZooError):  # `_onnxruntime` says why
+        return [Finding("providers", "broken", "ONNX Runtime does not load", install.repair())]
     names = shipped()
     if not names:
         return [Finding("providers", "broken", "no shipped model to try", install.command())]

@@ -46,6 +46,17 @@ def installer(clone: Path | None = None) -> str:
     return f"{uv} pip install --python {python}"
 
 
+def repair() -> str:
+    """Return the command that installs ONNX Runtime again, in the version that is there."""
+    for package in ("onnxruntime-gpu", "onnxruntime"):
+        try:
+            version = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+        return f"{installer()} --force-reinstall --no-deps {package}=={version}"
+    return command()
+
+
 def _folder() -> tuple[Path | None, bool]:
     """Return the folder or file that the zoo was installed from, and whether it runs there."""
     sources = Path(__file__).parent.parent

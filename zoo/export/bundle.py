@@ -62,6 +62,11 @@ def build(bundle: Bundle, variant: Variant) -> Exported:
     graph = to_bytes(model, meta)
     run = parity.open_graph(graph)
     outputs = run(samples, variant.batch or parity.run_rows(samples))
+    if variant.precision == "fp16" and not np.isfinite(outputs).all():
+        raise VerificationError(
+            f"{card.name} in fp16: half precision ends at 65,504, and larger numbers occur in this "
+            f"network (its outputs reach {np.abs(expected).max():,.0f}): export fp32 or int8"
+        )
     scores = [
         metrics.measure(card.task, each, targets) if targets is not None else {}
         for each in (outputs, expected)

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from zoo.bundle.card import Card
+from zoo.runtime.library import ort
 from zoo.spec import ImageSpec, TensorSpec
 
 _TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}

@@ -16,9 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
+from zoo.runtime.library import ort
 from zoo.spec import TensorSpec
 
 #: The NVIDIA driver's library.

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from zoo.errors import DeviceError
 from zoo.runtime.cuda import DRIVER
+from zoo.runtime.library import ort
 
 DEVICES = ("auto", "cpu", "cuda", "tensorrt", "mps")
 PROVIDERS = {

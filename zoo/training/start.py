@@ -20,6 +20,7 @@ from torch import nn
 
 from zoo import datasets, registry
 from zoo.bundle.card import CARD
+from zoo.bundle.folder import Bundle
 from zoo.bundle.run import Plan, plan
 from zoo.datasets import Dataset, custom
 from zoo.entry import Entry
@@ -102,6 +103,34 @@ def resume(
             place = entry.recipe_on(data).data
             progress.recipe = progress.recipe.replace(data=place)
         return _start(entry, progress, saved, run, device, tensorboard)
+
+
+def further(
+    run: Path, epochs: int, *, name: str | None = None, data: str = ""
+) -> tuple[str, Recipe]:
+    """Return the model and the recipe of a run that goes on where another one ended.
+
+    Args:
+        run: the one that ended; the new one begins with its weights.
+        epochs: of both together.
+        name: its model, if the user says it.
+        data: the place that its own data have moved to.
+
+    Raises:
+        UsageError: it has not ended, has as many epochs already, or is of another model.
+    """
+    if not (run / CARD).exists():
+        raise UsageError(f"{run} has not ended: resume it without --epochs")
+    bundle = Bundle.open(run.absolute())
+    card = bundle.card
+    if name not in (None, card.name):
+        raise UsageError(f"{run} is a run of model {card.name!r}, not of {name!r}")
+    done = card.recipe.epochs
+    if epochs <= done:
+        raise UsageError(f"{run} has {done} epochs, given --epochs {epochs}: expected more")
+    print(f"{epochs - done} epochs more, from the weights of {run}", file=sys.stderr)
+    recipe = card.recipe.replace(epochs=epochs - done, init=str(bundle.path.resolve()))
+    return card.name, recipe.replace(data=data) if data else recipe
 
 
 def free_folder(path: Path) -> Path:
