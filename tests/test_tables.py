@@ -223,7 +223,10 @@ def test_training_begins_with_the_weights_of_a_bundle(zoo_cli: Cli) -> None:
     assert two[2] == pytest.approx(float(one[0]), abs=1e-6), "c0"
     assert two[1] != pytest.approx(float(one[1]), abs=1e-3), "new"
     assert Bundle.open("two").card.recipe.init == str(Path("one").resolve())
-    for init, said in (("logistic", "a bundle of model 'logistic'"), ("nowhere", "nowhere")):
+    for init, said in (
+        ("logistic", "a bundle of model 'logistic'"),
+        ("nowhere", "init=nowhere: expected"),
+    ):
         refused = zoo_cli("train", "linear", "--init", init, "--out", "three")
         assert refused.exit_code == 2
         assert said in refused.stderr

@@ -13,7 +13,7 @@ from zoo.bundle.folder import Bundle
 from zoo.bundle.layout import current
 from zoo.datasets import Dataset
 from zoo.entry import Entry
-from zoo.errors import UsageError
+from zoo.errors import UsageError, nearest
 from zoo.spec import TableSpec
 
 
@@ -40,7 +40,12 @@ def source(entry: Entry, init: str) -> Bundle:
     Raises:
         UsageError: there is none, or it is of another model.
     """
-    bundle = Bundle.open(entry.name if init == "pretrained" else init)
+    try:
+        bundle = Bundle.open(entry.name if init == "pretrained" else init)
+    except UsageError:
+        hint = nearest(init, ("random", "pretrained"))
+        expected = f"expected random, pretrained, or a bundle of {entry.name}"
+        raise UsageError(f"init={init}: {expected}.{hint}") from None
     if bundle.card.name != entry.name:
         raise UsageError(
             f"init={init}: a bundle of model {bundle.card.name!r}, expected one of {entry.name!r}"

@@ -62,11 +62,12 @@ def train(
     entry = registry.get(name)
     if recipe.data:  # its absolute path, so that the run can be resumed from another folder
         recipe = recipe.replace(data=entry.recipe_on(recipe.data).data)
-    if recipe.init not in ("random", "pretrained") and not recipe.init.startswith("hf://"):
-        recipe = recipe.replace(init=str(initial.source(entry, recipe.init).path.resolve()))
-    progress = Progress(model=name, recipe=recipe)
     saved: Tensors = {}
     with claimed(run):
+        if recipe.init not in ("random", "pretrained") and not recipe.init.startswith("hf://"):
+            path = initial.source(entry, recipe.init).path
+            recipe = recipe.replace(init=str(path.resolve()))
+        progress = Progress(model=name, recipe=recipe)
         if distributed.restarted():
             if checkpoint.exists(run):
                 progress, saved = checkpoint.load(run, Plan(name, recipe))
