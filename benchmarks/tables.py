@@ -85,7 +85,8 @@ def pages() -> dict[Path, str]:
             guides / "from-notes-to-best.md", walk=walk(zh=zh), notes=notes(zh=zh)
         )
         found[guides / "onnx.md"] = filled(guides / "onnx.md", runtimes=runtimes(zh=zh))
-        for guide in ("tour", "own-data"):
+        found[guides / "own-data.md"] = filled(guides / "own-data.md", sets=own_sets(zh=zh))
+        for guide in ("tour",):
             found[guides / f"{guide}.md"] = filled(guides / f"{guide}.md")
     return found
 
@@ -239,6 +240,24 @@ def batch(*, zh: bool) -> str:
             f"| {shown} | {figures['seconds']['median']:.2f} | "
             f"{figures['images_per_second']['median']:,.0f} | "
             f"{figures['peak_rss_mib']['median']:,.0f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def own_sets(*, zh: bool) -> str:
+    """Return the table of data sets that do not ship, each taken the whole way, in Markdown."""
+    head = "| 命令 | 测试 | 测试行数 | 秒 | 导出 | 部署 |"
+    if not zh:
+        head = "| command | test | test rows | s | exported | served |"
+    lines = [head, "|---|--:|--:|--:|---|---|"]
+    yes, no = ("是", "否") if zh else ("yes", "no")
+    for each in result("own_data")["sets"].values():
+        if "problem" in each:
+            lines.append(f"| `{each['command']}` | {each['problem']} |  |  |  |  |")
+            continue
+        lines.append(
+            f"| `{each['command']}` | {each['test']} | {each['rows']:,} | {each['seconds']:.0f} | "
+            f"{yes if each['exported'] else no} | {yes if each['served'] else no} |"
         )
     return "\n".join(lines) + "\n"
 

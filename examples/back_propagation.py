@@ -33,7 +33,7 @@ Picture: back_propagation.png
 # 它们的形状依次是 $[m, n]$、$[m]$、$[n]$，与 $W$、$b$、$h$ 相同。ReLU 更简单：
 # 输入为正处原样传回，其余为 0。
 #
-# ## 一个数：$L = (wx - y)^2$
+# ## 一个数：L = (wx − y)²
 #
 # 取 $w = 1$，$x = 2$，$y = 4$。前向三步：乘法得 2，减法得 −2，平方得 4。反向三步：
 # 平方的局部梯度是 $2r = -4$；减法是 1，仍为 −4；乘法把梯度乘以另一个因子 $x$，得 −8。
@@ -70,7 +70,7 @@ Picture: back_propagation.png
 # Their shapes are $[m, n]$, $[m]$ and $[n]$, those of $W$, $b$ and $h$. ReLU is simpler: the
 # gradient passes where the input was positive, and is 0 elsewhere.
 #
-# ## One number: $L = (wx - y)^2$
+# ## One number: L = (wx − y)²
 #
 # Take $w = 1$, $x = 2$, $y = 4$. Forward, three steps: the product is 2, the difference −2, the
 # square 4. Backward, three steps: the local gradient of the square is $2r = -4$; that of the
