@@ -293,7 +293,7 @@ def import_(
     model: Annotated[
         str,
         _option(
-            "Model whose network they are of.",
+            "Model that the weights belong to.",
             autocompletion=lambda: import_module("zoo.registry").names(),
             metavar="MODEL",
         ),

@@ -61,7 +61,7 @@ class Metrics:
         self._answered: list[tuple[str, int, float]] = []
         self._batches: list[tuple[str, int]] = []
 
-    def add_model(self, name: str, depth: Callable[[], int]) -> Callable[[float], None]:
+    def add_model(self, name: str, depth: Callable[[], int]) -> Callable[[int], None]:
         """Create a model's series, all at 0; return the function to call with each batch's rows."""
         self._depths[name] = depth
         for metric in (self._latency, self._errors, self._rows):

@@ -308,6 +308,9 @@ def test_half_a_message_is_given_up(start: Callable[..., Both], digits: mnist.Sp
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         for stream in streams:
             stream.cancel()
+    text = server.request("GET", "/metrics")[2].decode()
+    assert 'zoo_requests_total{code="503",model="-"} 8.0' in text
+    assert 'zoo_requests_total{code="400",model="-"} 1.0' in text
     assert server.stop()[0] == 0
 
 

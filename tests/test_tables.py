@@ -140,6 +140,13 @@ def test_texts_are_categories_and_empty_fields_take_the_mean(flats: Path, zoo_cl
     found = session.predict(rows).values
     assert found is not None
     assert np.allclose(found.ravel(), expected, atol=40)
+    frame = pd.DataFrame(rows[1:2]).convert_dtypes()  # its empty field is pandas' own NA
+    frame["size"] = pd.array([None], dtype="Int64")
+    again = session.predict(frame).values
+    assert again is not None
+    assert again[0] == found[1]
+    with pytest.raises(zoo.DataError, match="columns of different lengths: size 1, city 2"):
+        session.predict({"size": [1], "city": ["Köln"] * 2, "garden": ["no"] * 2})
     Path("new.csv").write_text(
         "garden,city,size\nno,Köln,60\nyes,北京,\nyes,NA,null\nno,London,50\n,Köln,50\nno,Köln,x\n",
         encoding="utf-8",

@@ -68,9 +68,8 @@ def _onnxruntime() -> Finding:
     try:
         importlib.import_module("zoo.runtime.library")
     except ZooError as error:
-        return Finding(
-            "onnxruntime", "broken", str(error).partition("): ")[0] + ")", install.repair()
-        )
+        repair = install.repair()
+        return Finding("onnxruntime", "broken", str(error).removesuffix(f": {repair}"), repair)
     return Finding("onnxruntime", "ok", f"onnxruntime-gpu {gpu}" if gpu else f"onnxruntime {cpu}")
 
 

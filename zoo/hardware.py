@@ -40,8 +40,10 @@ def free_memory() -> int | None:
     group = Path("/sys/fs/cgroup")  # version 2, as a container sees its own
     try:
         limit, used = ((group / name).read_text() for name in ("memory.max", "memory.current"))
-        return min(free, int(limit) - int(used))
-    except (OSError, ValueError):  # no such group, or "max"
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        # files that were read are kept in memory as long as nobody needs it
+        return min(free, int(limit) - int(used) + int(stat["inactive_file"]))
+    except (OSError, ValueError, KeyError):  # no such group, or "max"
         return free
 
 

@@ -9,29 +9,28 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote
 
 import grpc
-import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import message_factory
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2
+from grpc_reflection.v1alpha import reflection
 from numpy.typing import NDArray
 
 from serve import protocol
 from serve.access_log import Access
-from serve.errors import HttpError, Unsupported, overloaded, stopping
-from serve.grpc import management
+from serve.errors import HttpError, Unsupported, overloaded
+from serve.grpc import management, request
+from serve.grpc.messages import POOL as _pool
 from serve.http.large import LARGE
 from serve.keys import accepted
 from serve.models import Models
-from zoo.bundle.card import Card
 from zoo.errors import ZooError
 
 SERVICE = "inference.GRPCInferenceService"
@@ -45,37 +44,6 @@ _CODES = {
 #: Calls in progress; messages that are being received, of which each may be as large as a body;
 #: streams, each of which may hold one more. A call beyond the first and the last is refused.
 _CALLS, _RECEIVING, _STREAMS = 1024, 4, 32
-#: Numbers of typed contents that are converted at a time.
-_PIECE = 1 << 16
-#: Where typed contents are.
-_CONTENTS = {"uint8": "uint_contents", "float32": "fp32_contents"}
-
-# Not the default pool: a client's generated code in the same process has messages of these names.
-_pool = descriptor_pool.DescriptorPool()
-for _file in descriptor_pb2.FileDescriptorSet.FromString(
-    (Path(__file__).parent / "proto" / "services.binpb").read_bytes()
-).file:
-    _pool.Add(_file)
-for _module in (health_pb2, reflection_pb2):  # for reflection, which shows one pool
-    _file = descriptor_pb2.FileDescriptorProto()
-    _module.DESCRIPTOR.CopyToProto(_file)
-    _pool.Add(_file)
-
-
-_INFER = message_factory.GetMessageClass(_pool.FindMessageTypeByName("inference.ModelInferRequest"))
-
-
-class _Asked(NamedTuple):
-    """A ModelInferRequest without its message, which takes several times the memory."""
-
-    model_name: str
-    card: Card
-    id: str
-    numbers: list[int]
-    counts: list[int]
-    limit: float | None
-    raw: bool
-    inputs: NDArray[Any]
 
 
 class Endpoint:
@@ -156,7 +124,9 @@ class Endpoint:
         message = message_factory.GetMessageClass(method.input_type)
         answer = message_factory.GetMessageClass(method.output_type)
         name = f"{SERVICE}/{method.name}"
-        parse = self._asked if method.name == "ModelInfer" else message.FromString
+        parse = message.FromString
+        if method.name == "ModelInfer":
+            parse = partial(request.read, self._models)
 
         def encode(fields: dict[str, Any]) -> bytes:
             reply: bytes = answer(**fields).SerializeToString()
@@ -164,9 +134,8 @@ class Endpoint:
 
         async def handle(_: AsyncIterator[bytes], context: Any) -> bytes:
             try:
-                return await self._counted(
-                    name, parse, function, encode, await self._received(context), context
-                )
+                received = self._received(context)
+                return await self._counted(name, received, parse, function, encode, context)
             except HttpError as error:
                 refused = error.with_traceback(None)  # whose frames would keep the message
             code = _CODES.get(refused.status, grpc.StatusCode.INTERNAL)
@@ -185,7 +154,7 @@ class Endpoint:
     def _stream(self, method: Any) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]:
         """Wrap ModelStreamInfer: requests in, answers out in their order, errors among them."""
         answer = message_factory.GetMessageClass(method.output_type)
-        name = f"{SERVICE}/{method.name}"
+        name, parse = f"{SERVICE}/{method.name}", partial(request.read, self._models)
 
         def encode(response: dict[str, Any]) -> bytes:
             # each request has one answer; clients of decoupled models wait for this mark
@@ -201,7 +170,7 @@ class Endpoint:
                 while isinstance(data := await context.read(), bytes):  # otherwise EOF
                     try:
                         reply = await self._counted(
-                            name, self._asked, self._infer, encode, data, context
+                            name, _ready(data), parse, self._infer, encode, context
                         )
                     except HttpError as error:
                         reply = answer(error_message=str(error)).SerializeToString()
@@ -230,10 +199,10 @@ class Endpoint:
     async def _counted(
         self,
         name: str,
+        message: Awaitable[bytes],
         parse: Callable[[bytes], Any],
         function: Callable[[Any], Any],
         encode: Callable[[dict[str, Any]], bytes],
-        data: bytes,
         context: Any,
     ) -> bytes:
         """Return a request's answer; it is counted and logged, whatever comes of it.
@@ -245,16 +214,17 @@ class Endpoint:
         model, status = "-", 500
         self._models.running += 1
         try:
+            data = await message
             try:
                 if len(data) > LARGE:
-                    request = await self._models.in_turn(len(data), parse, data)
+                    asked = await self._models.in_turn(len(data), parse, data)
                 else:
-                    request = parse(data)
+                    asked = parse(data)
             except DecodeError:
                 raise HttpError(400, f"expected the message of {name}") from None
             del data  # as large as a body, while its rows wait
-            model = str(getattr(request, "model_name", getattr(request, "name", "-")))
-            result = function(request)
+            model = str(getattr(asked, "model_name", getattr(asked, "name", "-")))
+            result = function(asked)
             reply = encode(await result if inspect.isawaitable(result) else result)
             status = 200
             return reply
@@ -278,32 +248,7 @@ class Endpoint:
             return {"ready": False}  # as Triton answers: asking is not an error
         return {"ready": not self._models.leaving}
 
-    def _asked(self, data: bytes) -> _Asked:
-        """Read a ModelInferRequest; in any thread.
-
-        Raises:
-            HttpError: 400, 404, 503, as over HTTP. DecodeError: another message.
-        """
-        request = _INFER.FromString(data)
-        try:
-            version = request.model_version or protocol.VERSION
-            card = self._models.session(request.model_name, version).card
-            if self._models.draining:
-                raise stopping()
-            numbers = protocol.chosen(request.outputs, card)
-            counts = [0] * len(numbers)
-            for index, output in enumerate(request.outputs):
-                wanted = management.parameters(output.parameters)
-                protocol.refuse_shared_memory(wanted, output.name)
-                counts[index] = protocol.classes(wanted, card.outputs[numbers[index]], card)
-            limit = protocol.seconds(management.parameters(request.parameters))
-            raw, inputs = bool(request.raw_input_contents), _inputs(request, card)
-        except HttpError as error:
-            error.model = request.model_name
-            raise
-        return _Asked(card.name, card, request.id, numbers, counts, limit, raw, inputs)
-
-    async def _infer(self, asked: _Asked) -> dict[str, Any]:
+    async def _infer(self, asked: request.Asked) -> dict[str, Any]:
         card = asked.card
         outputs = await self._models.batcher(card.name).infer(asked.inputs, asked.limit)
         tensors, blobs = [], []
@@ -364,40 +309,11 @@ class _Keys(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no ty
         return grpc.unary_unary_rpc_method_handler(refuse)
 
 
+async def _ready(data: bytes) -> bytes:
+    """Return a message that a stream has received already."""
+    return data
+
+
 def _client(context: Any) -> str:
     """Return a peer's address."""
     return unquote(context.peer()).partition(":")[2].rpartition(":")[0].strip("[]")
-
-
-def _inputs(request: Any, card: Card) -> NDArray[Any]:
-    """Read the tensor of a ModelInferRequest.
-
-    Raises:
-        HttpError: 400, with what was given and what was expected.
-    """
-    spec = card.inputs[0]
-    tensor = protocol.only(request.inputs, spec)
-    protocol.refuse_shared_memory(management.parameters(tensor.parameters), tensor.name)
-    dtype = np.dtype(spec.dtype).newbyteorder("<")
-    filled = [field.name for field, _ in tensor.contents.ListFields()]
-    size = math.prod(tensor.shape)
-    raw = request.raw_input_contents
-    field = "raw_input_contents" if raw else _CONTENTS[spec.dtype]
-    if len(raw) > 1 or filled != ([] if raw else [field]):
-        fields = ", ".join(filled + ["raw_input_contents"] * len(raw)) or "no contents"
-        raise HttpError(400, f"{spec.name}: expected {field} alone, given {fields}")
-    values = raw[0] if raw else getattr(tensor.contents, field)
-    need = size * dtype.itemsize if raw else size
-    if len(values) != need:
-        raise HttpError(400, f"{spec.name}: shape {tensor.shape} needs {need} "
-                             f"{'bytes' if raw else 'values'}, given {len(values)}")  # fmt: skip
-    if raw:
-        array = np.frombuffer(values, dtype)
-    else:
-        array = np.empty(size, dtype)
-        for start in range(0, size, _PIECE):  # each number becomes an object on its way
-            piece = np.array(values[start : start + _PIECE], "f4" if dtype.kind == "f" else "u4")
-            if dtype.kind == "u" and piece.max() > 255:
-                raise HttpError(400, f"{spec.name}: expected integers from 0 to 255")
-            array[start : start + _PIECE] = piece
-    return protocol.finite(array.reshape(tensor.shape), spec)

@@ -23,8 +23,8 @@ from zoo.datasets.dialect import with_point
 from zoo.errors import DataError, listed, nearest
 from zoo.spec import TableSpec
 
-#: Texts of a field that is empty, in lower case.
-_EMPTY = frozenset(("", "na", "n/a", "nan", "null", "none", "?"))
+#: Texts of a field that is empty, in lower case; pandas writes <NA>.
+_EMPTY = frozenset(("", "na", "n/a", "nan", "null", "none", "?", "<na>"))
 #: Different texts that a category may have.
 _MOST = 50
 

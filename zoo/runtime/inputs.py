@@ -211,6 +211,7 @@ def _inputs(given: Sequence[Any], spec: TableSpec) -> NDArray[np.float32]:
     """Return a table's columns, by `columns.names`, as float32 [n, columns]."""
     if not spec.categories and not spec.missing:
         return _numbers(given, spec)
+    _check_lengths(columns.names(spec), given)
     rows = []
     for number, row in enumerate(zip(*given, strict=True)):
         texts = ["" if value is None else str(value) for value in row]
@@ -224,11 +225,7 @@ def _inputs(given: Sequence[Any], spec: TableSpec) -> NDArray[np.float32]:
 def _numbers(given: Sequence[Any], spec: TableSpec) -> NDArray[np.float32]:
     """Return columns of values as float32 [n, columns]."""
     values = [np.asarray(column) for column in given]
-    if len({len(array) for array in values}) > 1:
-        lengths = ", ".join(
-            f"{name} {len(array)}" for name, array in zip(spec.columns, values, strict=True)
-        )
-        raise DataError(f"columns of different lengths: {lengths}")
+    _check_lengths(spec.columns, values)
     result = np.empty((len(values[0]), len(values)), np.float64)
     for column, (name, array) in enumerate(zip(spec.columns, values, strict=True)):
         try:
@@ -242,6 +239,15 @@ def _numbers(given: Sequence[Any], spec: TableSpec) -> NDArray[np.float32]:
                 f"row {row}, column {name!r}: expected a finite number, given {array[row]}"
             )
     return result.astype(np.float32)
+
+
+def _check_lengths(names: Sequence[str], given: Sequence[Any]) -> None:
+    """Raise DataError if columns are not equally long."""
+    if len({len(column) for column in given}) > 1:
+        lengths = ", ".join(
+            f"{name} {len(column)}" for name, column in zip(names, given, strict=True)
+        )
+        raise DataError(f"columns of different lengths: {lengths}")
 
 
 def _refuse(values: NDArray[Any], name: str) -> NoReturn:

@@ -3,7 +3,7 @@
     zoo import my_cnn.pth --model cnn
     zoo import net.safetensors --model softmax --data wine.csv --target class
 
-The lessons' own programs end with `torch.save(model.state_dict(), "my_cnn.pth")`.
+The file is what `torch.save(model.state_dict(), "my_cnn.pth")` wrote, or safetensors.
 """
 
 from __future__ import annotations

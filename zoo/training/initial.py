@@ -57,10 +57,12 @@ def _by_name(
     weights: dict[str, Tensor], theirs: Sequence[str], state: dict[str, Tensor], ours: Sequence[str]
 ) -> dict[str, Tensor]:
     """Bring the first layer's columns into the order of ours; new columns keep our weights."""
-    first = next(name for name, tensor in state.items() if tensor.ndim == 2)
+    first = next((name for name, tensor in state.items() if tensor.ndim == 2), "")
     if first not in weights or weights[first].shape != (len(state[first]), len(theirs)):
         return weights
     matrix = state[first].clone()
+    if matrix.shape[1] != len(ours):  # a network of the user's: not the columns' layer
+        return weights
     for column, name in enumerate(ours):
         if name in theirs:
             matrix[:, column] = weights[first][:, theirs.index(name)]

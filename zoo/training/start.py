@@ -126,7 +126,7 @@ def further(
     card = bundle.card
     if name not in (None, card.name):
         raise UsageError(f"{run} is a run of model {card.name!r}, not of {name!r}")
-    done = card.recipe.epochs
+    done = 0 if card.training.imported else card.recipe.epochs
     if epochs <= done:
         raise UsageError(f"{run} has {done} epochs, given --epochs {epochs}: expected more")
     print(f"{epochs - done} epochs more, from the weights of {run}", file=sys.stderr)
