@@ -7,20 +7,22 @@ import json
 import os
 import shutil
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 import cli
 import zoo
-from zoo.bundle.card import CARD, ONNX, WEIGHTS
+from zoo.bundle.card import CARD, ONNX, WEIGHTS, Stretch
 from zoo.bundle.folder import Bundle, weights_dir
-from zoo.training import checkpoint
+from zoo.training import checkpoint, loop
 
 SHORT = ("--epochs", "3", "--batch-size", "500")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -48,8 +50,6 @@ def test_a_run_is_a_whole_bundle(quick_run: Path) -> None:
 
 
 def zoo_input() -> Any:
-    import torch
-
     return torch.zeros(2, 1, 28, 28)
 
 
@@ -176,6 +176,43 @@ def test_resuming_a_finished_run_makes_its_bundle_again(
     assert zoo_cli("train", "--resume", run).exit_code == 0
     assert (run / ONNX).read_bytes() == (whole / ONNX).read_bytes()
     assert zoo.card(run).test == zoo.card(whole).test
+
+
+@pytest.fixture
+def _threads() -> Iterator[None]:
+    """Give the test process its number of threads back."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("_threads")
+def test_each_part_of_a_training_has_its_number_of_threads(
+    zoo_cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop() -> None:
+        wait_for(lambda: has_steps(run))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    run = Path("run").resolve()
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", -1.0)
+    torch.set_num_threads(1)
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    assert zoo_cli("train", "logistic", "--epochs", 500, "--out", run).exit_code == 130
+    stopper.join()
+    steps = step_of(run)
+    torch.set_num_threads(2)
+    assert zoo_cli("train", "--resume", run).exit_code == 0
+    training = zoo.card(run).training
+    assert training.stretches == (Stretch(0, 1), Stretch(steps, 2))
+    assert training.threads == 2
+    assert f", 1 thread, from step {steps} on 2; zoo train" in zoo_cli("info", run).stdout
+
+    torch.set_num_threads(1)  # only the bundle is made again: nothing is trained with it
+    (run / CARD).unlink()
+    assert zoo_cli("train", "--resume", run).exit_code == 0
+    assert zoo.card(run).training == training
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,13 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     counts: tuple[int, ...] = ()
 
 
+class Stretch(Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of a training: from which step on, counted from 0, it had how many CPU threads."""
+
+    step: int
+    threads: int
+
+
 class Training(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How the weights were trained; `command` trains them again."""
 
@@ -40,6 +47,7 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     images_per_second: float
     device: str
     hardware: str
+    #: At the end of the training; see `stretches`.
     threads: int
     versions: dict[str, str]
     #: The SHA-256 of the weights of the recipe's teacher.
@@ -47,6 +55,16 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     #: The SHA-256 of the user's file of weights, where `zoo import` made the bundle: of the recipe,
     #: the data alone hold then.
     imported: str = ""
+    #: Where a training was resumed with another number of threads: its parts. Each thread adds up
+    #: its share of a sum, so their number decides the rounding, and with it the weights' last bits.
+    stretches: tuple[Stretch, ...] = ()
+
+    @property
+    def threads_text(self) -> str:
+        """The CPU threads of the whole training: "2 threads, from step 300 on 1"."""
+        parts = self.stretches or (Stretch(0, self.threads),)
+        text = f"{parts[0].threads} thread{'s' if parts[0].threads > 1 else ''}"
+        return text + "".join(f", from step {part.step} on {part.threads}" for part in parts[1:])
 
 
 class Parity(Struct, frozen=True, forbid_unknown_fields=True):

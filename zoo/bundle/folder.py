@@ -153,7 +153,6 @@ class Bundle:
                 f"photographed under {drawn.conditions} conditions; {100 * drawn.plain:.1f} % "
                 f"with --prepare none"
             )
-        threads = f"{training.threads} thread{'s' if training.threads > 1 else ''}"
         lines = {
             "model": f"{card.name}: {card.title} · {card.lesson}",
             "bundle": os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path),
@@ -174,7 +173,8 @@ class Bundle:
             "recipe": ", ".join(f"{name}={value}" for name, value in recipe.items()),
             "training": f"elsewhere; imported by {training.command}"
             if training.imported
-            else f"{training.seconds:.1f} s on {training.hardware}, {threads}; {training.command}",
+            else f"{training.seconds:.1f} s on {training.hardware}, {training.threads_text}; "
+            f"{training.command}",
             "versions": ", ".join(f"{name} {value}" for name, value in training.versions.items()),
             "license": card.license,
             "limits": card.limits,

@@ -18,6 +18,7 @@ import safetensors.torch
 from msgspec import Struct
 from torch import Tensor
 
+from zoo.bundle.card import Stretch
 from zoo.bundle.run import EpochLog, Plan
 from zoo.errors import UsageError, ZooError
 from zoo.files import write_atomic
@@ -57,6 +58,15 @@ class Progress(Struct, kw_only=True, forbid_unknown_fields=True):
     #: The validation metrics of the epoch whose weights are kept, so far, and its number from 1.
     best: dict[str, float] | None = None
     best_epoch: int = 0
+    #: The CPU threads of each part of the training; a new one begins where their number changes.
+    stretches: list[Stretch] = []
+
+    def enter_threads(self, threads: int) -> None:
+        """Note how many CPU threads the next steps have."""
+        stretches = [each for each in self.stretches if each.step < self.step]
+        if not stretches or stretches[-1].threads != threads:
+            stretches.append(Stretch(self.step, threads))
+        self.stretches = stretches
 
 
 def save(run: Path, progress: Progress, tensors: Tensors) -> None:

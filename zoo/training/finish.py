@@ -149,6 +149,8 @@ def trained(entry: Entry, data: Dataset, progress: Progress, workers: Workers) -
     """Return the card's record of a training that is over."""
     device, seconds = workers.device, sum(epoch.seconds for epoch in progress.history)
     cuda = device.type == "cuda"
+    # One that began after the last step, to make the bundle again, has trained nothing.
+    stretches = tuple(part for part in progress.stretches if part.step < progress.step)
     return Training(
         command=workers.command + command(entry, progress.recipe),
         seconds=round(seconds, 2),
@@ -156,9 +158,10 @@ def trained(entry: Entry, data: Dataset, progress: Progress, workers: Workers) -
         images_per_second=round(len(data.train.targets) * len(progress.history) / seconds, 1),
         device=device.type,
         hardware=torch.cuda.get_device_name(device) if cuda else hardware.processor(),
-        threads=torch.get_num_threads(),
+        threads=stretches[-1].threads if stretches else torch.get_num_threads(),
         versions=hardware.versions(*PACKAGES),
         teacher=progress.teacher,
+        stretches=stretches if len(stretches) > 1 else (),
     )
 
 

@@ -113,6 +113,7 @@ def _begin(state: State, saved: Tensors, workers: Workers) -> None:
     """Go on from a checkpoint, if there is one, and write the first one of this process."""
     if saved:
         state.restore(saved)
+    state.progress.enter_threads(torch.get_num_threads())
     if workers.rank == 0:
         state.claim()
     processes = "" if workers.alone else f" x {workers.count}"

@@ -152,8 +152,8 @@ def _train(card: Card, seed: int, run: Path, device: str) -> Path:
 def _differences(card: Card, measured: Card) -> str:
     """Return in what the conditions of two trainings differ, as text."""
     published, here = (
-        {"device": training.device, "hardware": training.hardware, "threads": training.threads}
-        | {"teacher": training.teacher}
+        {"device": training.device, "hardware": training.hardware}
+        | {"on": training.threads_text, "teacher": training.teacher}
         | training.versions
         for training in (card.training, measured.training)
     )
