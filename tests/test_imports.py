@@ -163,6 +163,8 @@ def test_an_onnxruntime_that_does_not_load_is_one_line_with_its_repair(
         assert done.stderr.startswith("zoo: ONNX Runtime does not load (")
         assert "--force-reinstall --no-deps onnxruntime" in done.stderr
         assert done.stderr.count("\n") == 1
+    if not code:
+        return
     doctor = zoo_process("doctor", PYTHONPATH=paths)
     assert "broken  onnxruntime  ONNX Runtime does not load (" in doctor.stdout
     assert "ok      weights" in doctor.stdout

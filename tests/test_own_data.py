@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import json
@@ -20,8 +21,9 @@ import torch
 from conftest import write_idx
 from PIL import Image
 from test_server import Server
-from typer.testing import Result
+from typer.testing import CliRunner, Result
 
+import cli
 import zoo
 from zoo import datasets
 from zoo.bundle.card import WEIGHTS
@@ -60,19 +62,14 @@ def colors(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def color_run(
-    colors: Path, tmp_path_factory: pytest.TempPathFactory, zoo_command: list[str]
-) -> tuple[Path, str]:
+def color_run(colors: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A cnn trained on them, and what was said."""
-    import subprocess
-
     run = tmp_path_factory.mktemp("runs") / "colors"
-    done = subprocess.run(
-        [*zoo_command, "train", "cnn", "--data", colors.name, "--size", "20", "--epochs", "6",
-         "--batch-size", "16", "--set", "ema_decay=0", "--out", str(run)],
-        capture_output=True, text=True, timeout=300, check=False, cwd=colors.parent,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    words = ["train", "cnn", "--data", colors.name, "--size", "20", "--epochs", "6"]
+    words += ["--batch-size", "16", "--set", "ema_decay=0", "--out", str(run)]
+    with contextlib.chdir(colors.parent):
+        done = CliRunner().invoke(cli.app, words)
+    assert done.exit_code == 0, done.stderr
     assert done.stdout == f"{run}\n"
     return run, done.stderr
 

@@ -470,7 +470,10 @@ NAMES = shipped()
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[pytest.mark.slow] if name == "googlenet" else []) for name in NAMES],
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in ("resnet", "googlenet") else [])
+        for name in NAMES
+    ],
 )
 def test_shipped_networks_answer_as_their_onnx_files_on_the_whole_test_set(name: str) -> None:
     card = zoo.card(name)

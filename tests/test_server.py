@@ -848,7 +848,7 @@ def test_large_pictures_of_many_clients_fit_half_a_gigabyte(
     codes: list[int] = []
 
     def work(number: int) -> None:
-        for model in ("cnn", "resnet", "softmax"):
+        for model in ("cnn", "resnet"):
             picture = pictures[number % len(pictures)]
             codes.append(server.request("POST", f"/v1/predict/{model}", picture)[0])
 
@@ -861,7 +861,7 @@ def test_large_pictures_of_many_clients_fit_half_a_gigabyte(
         assert server.request("GET", "/v2/health/live")[0] == 200
         assert server.request("POST", INFER, body)[0] == 200
         assert time.monotonic() - began < 5, "the event loop waits for no picture"
-    assert len(codes) == 48
+    assert len(codes) == 32
     assert set(codes) <= {400, 413, 503}, "a white picture shows no digit"
     assert 400 in codes
     assert status_of(server, "VmHWM") < 512 << 20

@@ -24,7 +24,7 @@ from zoo.bundle.card import CARD, ONNX, WEIGHTS, Stretch
 from zoo.bundle.folder import Bundle, weights_dir
 from zoo.training import checkpoint, loop
 
-SHORT = ("--epochs", "3", "--batch-size", "500")
+SHORT = ("--epochs", "3", "--batch-size", "250")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 

@@ -56,15 +56,15 @@ def shipped_outputs(name: str) -> np.ndarray:
     return outputs(session, datasets.load(zoo.card(name).dataset.name).test.inputs)
 
 
-#: Their likes (cnn, resnet, rnn) are quick.
-SLOW = {"googlenet", "softmax", "rnn_cell"}
+def quick(names: list[str], *others: str) -> list[Any]:
+    """The names, with the others, whose likes are among them, marked as slow."""
+    return [
+        pytest.param(name, marks=[pytest.mark.slow] if name in others else []) for name in names
+    ]
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in shipped()],
-)
+@pytest.mark.parametrize("name", quick(shipped(), "resnet", "googlenet", "softmax", "rnn_cell"))
 def test_every_model_holds_its_tolerance_on_the_whole_test_set(
     name: str, precision: str, exported: Export
 ) -> None:
@@ -86,7 +86,7 @@ def test_every_model_holds_its_tolerance_on_the_whole_test_set(
         assert difference <= 0.01 * np.abs(found).max()
 
 
-@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("name", quick(IMAGES, "resnet", "googlenet", "rnn_cell"))
 def test_the_files_are_smaller_and_hold_the_numbers_they_name(name: str, exported: Export) -> None:
     size = (Bundle.open(name).path / ONNX).stat().st_size
     half, int8 = (
