@@ -261,14 +261,18 @@ def train(
     _set_fields(changes, set_ or [])
     if model is None and resume is None:
         raise UsageError("train: expected the name of a model (see zoo list), or --resume RUN")
+    from zoo.hardware import Activity
+
+    activity = Activity()  # of other programs, while torch is imported
     with needs_extra("train", "zoo train"):
         from zoo import registry
-        from zoo.training import distributed, start
+        from zoo.training import distributed, process, start
     with distributed.one_voice():
         on: dict[str, Any] = {"device": device, "tensorboard": tensorboard}
         more = epochs if resume is not None and not changes.keys() - {"epochs"} else None
         if resume is not None and more is not None:  # beyond its end: a run of its own
             name, plan = start.further(resume, more, name=model, data=data)
+            process.use_free_cores(activity)
             run = start.train(name, plan, out or start.free_folder(Path("runs") / name), **on)
         elif resume is not None:
             if changes or out is not None or recipe != "best":
@@ -281,6 +285,7 @@ def train(
             own = changes.pop("data", data), base, str(changes.get("target", ""))
             plan = entry.recipe_on(*own).replace(**changes)
             out = out or start.free_folder(Path("runs") / model)
+            process.use_free_cores(activity)
             run = start.train(model, plan, out, **on)
     print(run)
 
@@ -637,7 +642,9 @@ def serve(
     root_path: Annotated[
         str, _address("Prefix that a proxy takes off addresses, as in /zoo.")
     ] = "",
-    workers: Annotated[int, _compute("Number of worker processes.", min=1)] = 1,
+    workers: Annotated[
+        str, _compute("Number of worker processes; auto: one per core.", metavar="N|auto")
+    ] = "1",
     threads: Annotated[int, _compute("CPU threads per model run; 0: all cores.", min=0)] = 1,
     engine: Annotated[Literal["auto", "onnx", "openvino"], _compute(_TUNED)] = "auto",
     device: RuntimeDevice = "auto",
@@ -686,7 +693,7 @@ def serve(
 ) -> None:
     """Serve models over HTTP and gRPC, with a page to try them."""
     from serve.options import Options
-    from serve.start import Where, start
+    from serve.start import Where, number_of_workers, start
     from zoo.bundle.folder import shipped
 
     options = Options(
@@ -698,7 +705,7 @@ def serve(
         certfile=ssl_certfile, keyfile=ssl_keyfile, root_path=root_path,
         model_control=model_control,
     )  # fmt: skip
-    where = Where(host, port, grpc_port, uds, workers, api_key_file)
+    where = Where(host, port, grpc_port, uds, number_of_workers(workers), api_key_file)
     start(options, where, partial(print, flush=True))
 
 

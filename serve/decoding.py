@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from serve.errors import overloaded
 from serve.memory import Memory
 from serve.options import Options
-from zoo import images
+from zoo import hardware, images
 from zoo.errors import DataError
 from zoo.images import Limits, TooLarge
 from zoo.spec import ImageSpec
@@ -60,7 +59,7 @@ class Decoding:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._memory = Memory(options.decode_memory)
-        self._pool = ThreadPoolExecutor(max(2, min(4, os.cpu_count() or 1)), "zoo-decode")
+        self._pool = ThreadPoolExecutor(max(2, min(4, hardware.cores())), "zoo-decode")
         self._requests = 0
         self._shared: OrderedDict[tuple[Any, ...], _Work] = OrderedDict()
 

@@ -16,7 +16,7 @@ import numpy as np
 from serve.batch.job import Job
 from serve.batch.run import run as predict_all
 from serve.batch.sinks import Collect
-from zoo import registry
+from zoo import hardware, registry
 from zoo.bundle.card import Card
 from zoo.bundle.folder import Bundle
 from zoo.datasets import mnist
@@ -44,7 +44,9 @@ def demo(out: Path, *, epochs: int = 3, device: str = "auto") -> Path:
     """
     if out.exists() and any(out.iterdir()) and not (out / "run").is_dir():
         raise UsageError(f"{out} is not empty and holds no earlier demo: give another --out")
+    activity = hardware.Activity()  # of other programs, while torch is imported
     with needs_extra("train", "zoo demo"):
+        from zoo.training.process import use_free_cores
         from zoo.training.start import train
     run, digits = out / "run", out / "digits"
     for folder in (run, digits):
@@ -52,6 +54,7 @@ def demo(out: Path, *, epochs: int = 3, device: str = "auto") -> Path:
 
     began = time.perf_counter()
     _print(f"1/4  train {MODEL} on 55,000 MNIST images for {epochs} epochs")
+    use_free_cores(activity)
     train(MODEL, registry.get(MODEL).recipe.replace(epochs=epochs, teacher=""), run, device=device)
     card = Bundle.open(run).card
     _print(

@@ -19,6 +19,7 @@ from serve import keys, log, server
 from serve.metrics import MULTIPROCESS
 from serve.models import bundles
 from serve.options import Options
+from zoo import hardware
 from zoo.errors import UsageError, ZooError
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -34,6 +35,19 @@ class Where(NamedTuple):
     uds: str
     workers: int
     key_file: Path | None
+
+
+def number_of_workers(text: str) -> int:
+    """Return the number of worker processes: "auto" is one per core that this process may use.
+
+    Raises:
+        UsageError: neither "auto" nor a number from 1 to `_MOST_WORKERS`.
+    """
+    if text == "auto":
+        return min(hardware.cores(), _MOST_WORKERS)
+    if not re.fullmatch(r"\d{1,9}", text, re.ASCII) or not 1 <= int(text) <= _MOST_WORKERS:
+        raise UsageError(f"--workers: expected 1 to {_MOST_WORKERS:,} or auto, given {text!r}")
+    return int(text)
 
 
 def start(options: Options, where: Where, show: Callable[[str], object]) -> None:
@@ -102,8 +116,6 @@ def _check(options: Options, where: Where) -> None:
     """
     if not where.host.strip():
         raise UsageError("--host: expected an address of this machine, as in 0.0.0.0, given ''")
-    if not 1 <= where.workers <= _MOST_WORKERS:
-        raise UsageError(f"--workers: expected 1 to {_MOST_WORKERS:,}, given {where.workers:,}")
     if where.grpc_port and where.grpc_port == where.port and not where.uds:
         raise UsageError(f"--port and --grpc-port are both {where.port}: expected two ports")
     if options.model_control == "explicit" and where.workers > 1:

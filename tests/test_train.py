@@ -196,12 +196,14 @@ def test_each_part_of_a_training_has_its_number_of_threads(
 
     run = Path("run").resolve()
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY", -1.0)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # torch read it long ago; so nothing else is chosen
     torch.set_num_threads(1)
     stopper = threading.Thread(target=stop)
     stopper.start()
-    assert zoo_cli("train", "logistic", "--epochs", 500, "--out", run).exit_code == 130
+    assert zoo_cli("train", "logistic", "--epochs", 60, "--out", run).exit_code == 130
     stopper.join()
     steps = step_of(run)
+    other = shutil.copytree(run, "other")
     torch.set_num_threads(2)
     assert zoo_cli("train", "--resume", run).exit_code == 0
     training = zoo.card(run).training
@@ -213,6 +215,12 @@ def test_each_part_of_a_training_has_its_number_of_threads(
     (run / CARD).unlink()
     assert zoo_cli("train", "--resume", run).exit_code == 0
     assert zoo.card(run).training == training
+
+    monkeypatch.delenv("OMP_NUM_THREADS")  # where nobody chooses, it is as before the stop
+    torch.set_num_threads(2)
+    done = zoo_cli("train", "--resume", other)
+    assert "1 CPU thread, as many as before (OMP_NUM_THREADS sets their number)" in done.stderr
+    assert zoo.card("./other").training.stretches == ()
 
 
 @pytest.mark.parametrize(

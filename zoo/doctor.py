@@ -32,7 +32,7 @@ def examine() -> list[Finding]:
     return [
         Finding("zoo", "ok", hardware.version("torch-tutorial-zoo") or "not installed (source)"),
         Finding("python", "ok", system),
-        Finding("processor", "ok", hardware.processor()),
+        Finding("processor", "ok", hardware.processor() + _quota()),
         *(_package(name, "broken", install.command()) for name in ("numpy", "pillow", "typer")),
         _onnxruntime(),
         _telemetry(),
@@ -44,6 +44,13 @@ def examine() -> list[Finding]:
         ),
         _bundles(),
     ]
+
+
+def _quota() -> str:
+    quota = hardware.quota()
+    if not 0 < quota < hardware.affinity():
+        return ""
+    return f"; a container's quota allows {quota:g} of {hardware.affinity()}, threads follow it"
 
 
 def _package(name: str, otherwise: Status, fix: str) -> Finding:

@@ -59,6 +59,11 @@ class Bar:
         if self._bar:
             self._bar.update(self._task, advance=count, note=note)
 
+    def reach(self, count: int, note: str) -> None:
+        """Show that `count` items are done, of all."""
+        if self._bar:
+            self._bar.update(self._task, completed=count, note=note)
+
     def line(self, text: str) -> None:
         """Print a line above the bar."""
         if self._bar:

@@ -164,6 +164,7 @@ def write(
             tally.failed += bad
             tally.seconds = time.perf_counter() - began
             bar.advance(rows, f"{(tally.rows - tally.earlier) / tally.seconds:,.0f} rows/s")
+        bar.set_total(tally.rows)  # files that were passed over are no rows
     return tally
 
 

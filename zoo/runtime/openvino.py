@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo import hardware
 from zoo.errors import needs_extra
 from zoo.runtime.providers import Run
 from zoo.spec import TensorSpec
@@ -23,7 +24,7 @@ def compile_graph(graph: bytes, inputs: TensorSpec, threads: int) -> Run:
     with needs_extra("openvino", "engine 'openvino'"):
         import openvino
     core = openvino.Core()
-    settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads}
+    settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads or hardware.thread_limit()}
     if inputs.dtype != "uint8":
         settings["INFERENCE_PRECISION_HINT"] = "f32"
     name = inputs.name

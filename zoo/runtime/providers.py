@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo import hardware
 from zoo.errors import DeviceError
 from zoo.runtime.cuda import DRIVER
 from zoo.runtime.library import ort
@@ -34,7 +35,7 @@ def cpu_session(graph: bytes, options: ort.SessionOptions | None = None) -> ort.
 def session_options(threads: int, spin: bool = True) -> ort.SessionOptions:
     """Return the options of every session; see `zoo.Session` for threads and spin."""
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or hardware.thread_limit()
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
     options.log_severity_level = 4  # errors are raised with their reason: no log besides
     return options

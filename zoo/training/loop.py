@@ -67,7 +67,7 @@ def loop(
     _begin(state, saved, workers)
 
     # Epochs
-    with process.stop_signals() as stop_requested, _bar(progress, steps) as bar:
+    with process.stop_signals() as stop_requested, _bar(progress, len(inputs)) as bar:
         while progress.step < steps:
             epoch, done = divmod(progress.step, epoch_steps)  # done: of a resumed epoch
             batches = row_order(data.train.targets, recipe, epoch).to(device)
@@ -87,7 +87,9 @@ def loop(
                 _update_average(average, network, recipe.ema_decay, progress.step)
                 loss_sum += loss  # on the device: nothing waits for its value
                 progress.step += 1
-                _show_step(bar, progress, loss, taken / (time.perf_counter() - began))
+                if progress.step % _SHOW_EVERY == 0:
+                    speed = taken * recipe.batch_size / (time.perf_counter() - began)
+                    _show_step(bar, progress, loss, speed, len(inputs))
             # The processes add up their losses now: only the first of them validates.
             progress.loss_sum = workers.mean(loss_sum)
             progress.seconds += time.perf_counter() - began
@@ -99,7 +101,7 @@ def loop(
             if workers.rank == 0:
                 state.end_epoch(entry.task, scores, lr, epoch_steps, len(inputs))
                 write_epoch(progress.history[-1])
-                _show_epoch(bar, progress)
+                _show_epoch(bar, progress, len(inputs))
             progress.loss_sum = progress.seconds = 0.0
 
             # Checkpoint
@@ -182,29 +184,31 @@ def _validate(
     return scores
 
 
-def _bar(progress: Progress, steps: int) -> Bar:
-    rows = progress.recipe.batch_size
-    return Bar(f"train {progress.model}", steps * rows, unit="", start=progress.step * rows)
+def _bar(progress: Progress, rows: int) -> Bar:
+    title, total = f"train {progress.model}", progress.recipe.epochs * rows
+    return Bar(title, total, unit="", start=_rows_done(progress, rows))
 
 
-def _show_step(bar: Bar, progress: Progress, loss: Tensor | float, speed: float) -> None:
-    if progress.step % _SHOW_EVERY:
-        return
-    rows, history = progress.recipe.batch_size, progress.history
+def _rows_done(progress: Progress, rows: int) -> int:
+    """Return how many rows of all epochs are done: the last batch of an epoch may be smaller."""
+    size = progress.recipe.batch_size
+    epoch, step = divmod(progress.step, math.ceil(rows / size))
+    return epoch * rows + step * size
+
+
+def _show_step(bar: Bar, progress: Progress, loss: Tensor | float, speed: float, rows: int) -> None:
+    history = progress.history
     validation = f", {_score(history[-1])}" if history else ""
-    note = (
-        f"epoch {len(history) + 1}: loss {float(loss):.4f}, {speed * rows:,.0f} rows/s{validation}"
-    )
-    bar.advance(_SHOW_EVERY * rows, note)
+    note = f"epoch {len(history) + 1}: loss {float(loss):.4f}, {speed:,.0f} rows/s{validation}"
+    bar.reach(_rows_done(progress, rows), note)
 
 
-def _show_epoch(bar: Bar, progress: Progress) -> None:
+def _show_epoch(bar: Bar, progress: Progress, rows: int) -> None:
     last, epochs = progress.history[-1], progress.recipe.epochs
+    text = f"loss {last.loss:.4g}, {last.images_per_second:,.0f} rows/s, {_score(last)}"
+    bar.reach(_rows_done(progress, rows), f"epoch {last.epoch}: {text}")
     if last.epoch % math.ceil(epochs / _LINES) == 0 or last.epoch == epochs:
-        bar.line(
-            f"epoch {last.epoch:3d} of {epochs}: loss {last.loss:.4g}, "
-            f"{last.images_per_second:,.0f} rows/s, {_score(last)}"
-        )
+        bar.line(f"epoch {last.epoch:3d} of {epochs}: {text}")
 
 
 def _score(epoch: EpochLog) -> str:

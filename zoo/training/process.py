@@ -6,12 +6,18 @@ import contextlib
 import ctypes
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+
+from zoo import hardware
+
+#: By these a user, torchrun or a scheduler sets the number of threads.
+_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @contextmanager
@@ -50,6 +56,42 @@ def seed(device: torch.device, number: int) -> None:
         torch.mps.manual_seed(number)
     else:
         torch.default_generator.manual_seed(number)
+
+
+def use_free_cores(activity: hardware.Activity) -> None:
+    """Set torch's CPU threads to the cores that other programs leave free, unless the user did.
+
+    The threads of a step wait for each other in busy loops. One that has to share its core with
+    another program holds up all of them: beside one busy program two threads on two cores train
+    `cnn` at 0.4 times the speed of one thread. Their number stays the same for the whole training,
+    because it decides the rounding of sums, and so the bytes of the weights.
+
+    Args:
+        activity: of the other programs; made a while ago.
+    """
+    if not _chosen():
+        threads = min(torch.get_num_threads(), activity.free_cores())
+        _set_threads(threads, "as many as other programs leave free")
+
+
+def keep_threads(before: int) -> None:
+    """Set torch's CPU threads to those of a training that is resumed, unless the user set them.
+
+    So it ends with the bytes that it would have had without the stop.
+    """
+    if not _chosen():
+        _set_threads(min(before, hardware.cores()), "as many as before")
+
+
+def _chosen() -> bool:
+    return any(os.environ.get(name) for name in _VARIABLES)
+
+
+def _set_threads(threads: int, reason: str) -> None:
+    if threads != torch.get_num_threads():
+        torch.set_num_threads(threads)
+        text = f"{threads} CPU thread{'s' if threads > 1 else ''}, {reason}"
+        print(f"{text} (OMP_NUM_THREADS sets their number)", file=sys.stderr)
 
 
 def make_deterministic(device: torch.device) -> None:

@@ -98,6 +98,8 @@ def resume(
                 f"{run} holds a checkpoint of model {progress.model!r}, not of {name!r}"
             )
         entry = registry.get(progress.model)
+        if progress.stretches:
+            process.keep_threads(progress.stretches[-1].threads)
         if data:
             if not progress.recipe.data:
                 raise UsageError(f"--data: {run} trains on {entry.dataset}, which is here")
