@@ -15,6 +15,7 @@ import zoo
 from zoo import datasets, registry
 from zoo.bundle.card import CARD, ONNX, WEIGHTS
 from zoo.bundle.folder import Bundle, shipped
+from zoo.evaluation import metrics
 from zoo.evaluation.evaluate import evaluate
 from zoo.export.parity import BATCHES
 from zoo.runtime.providers import cpu_session
@@ -31,6 +32,8 @@ FLOORS = {
     "rnn_cell": 0.99,
 }
 NAMES = shipped()
+#: Those that ship in int8 as well.
+QUANTIZED, INT8 = ("softmax", "googlenet", "rnn", "rnn_cell"), "model-int8.onnx"
 
 
 def test_all_eight_ship() -> None:
@@ -96,11 +99,27 @@ def test_torch_and_onnx_agree_on_the_whole_test_set(
     assert card.parity.max_abs_difference <= 1e-4
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_onnx_file_keeps_its_contract(name: str) -> None:
+@pytest.mark.parametrize("name", QUANTIZED)
+def test_the_int8_file_is_as_accurate(name: str) -> None:
+    card = zoo.card(name)
+    test = datasets.load(card.dataset.name).test
+    found = zoo.Session(name, file=INT8, device="cpu").run(test.inputs)[0]
+    measured = metrics.measure(card.task, found, test.targets)
+    assert measured["accuracy"] >= card.test["accuracy"] - 0.001
+    data = Bundle.open(name).read(INT8)
+    model = onnx.load_model_from_string(data)
+    said = contract_of({prop.key: prop.value for prop in model.metadata_props})["measured"]
+    assert said["test"]["accuracy"] == pytest.approx(measured["accuracy"], abs=2e-4)
+    assert len(data) < 0.6 * len(Bundle.open(name).read(ONNX))
+
+
+@pytest.mark.parametrize(
+    ("name", "file"), [(name, ONNX) for name in NAMES] + [(name, INT8) for name in QUANTIZED]
+)
+def test_the_onnx_file_keeps_its_contract(name: str, file: str) -> None:
     bundle = Bundle.open(name)
     card = bundle.card
-    data = (bundle.path / ONNX).read_bytes()
+    data = (bundle.path / file).read_bytes()
     model = onnx.load_model_from_string(data)
     assert (model.ir_version, [o.version for o in model.opset_import]) == (9, [20])
     for spec, value in zip(
@@ -136,7 +155,7 @@ def test_the_card_is_complete(name: str) -> None:
     assert card.dataset.sha256 == datasets.load(card.dataset.name).sha256
     assert card.license
     assert card.limits
-    assert set(card.files) == {WEIGHTS, ONNX}
+    assert set(card.files) == {WEIGHTS, ONNX} | ({INT8} if name in QUANTIZED else set())
 
 
 def test_the_tables_are_those_of_the_cards() -> None:

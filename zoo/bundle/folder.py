@@ -188,13 +188,10 @@ class Bundle:
         if ONNX not in self.card.files:
             return f"{WEIGHTS} {(self.path / WEIGHTS).stat().st_size / 1000:,.0f} kB, no ONNX file"
         header = onnx_header.read(self.read(ONNX))
-        sizes = {
-            name: f"{name} {(self.path / name).stat().st_size / 1000:,.0f} kB"
-            for name in (ONNX, WEIGHTS)
-            if name in self.card.files
-        }
-        sizes[ONNX] += f" (opset {header.opset}, IR {header.ir_version})"
-        return ", ".join(sizes.values())
+        names = sorted(self.card.files, key=lambda name: (name != ONNX, name == WEIGHTS, name))
+        sizes = [f"{name} {(self.path / name).stat().st_size / 1000:,.0f} kB" for name in names]
+        sizes[0] += f" (opset {header.opset}, IR {header.ir_version})"
+        return ", ".join(sizes)
 
     def check(self) -> None:
         """Check every file of the card against its SHA-256.
