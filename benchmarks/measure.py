@@ -40,12 +40,12 @@ def speeds(work: dict[Any, tuple[Session, np.ndarray]], rounds: int) -> dict[Any
     return {key: spread(each, 0) for key, each in found.items()}
 
 
-def write(name: str, result: dict[str, Any]) -> None:
-    """Write `results/NAME.json`."""
-    path = HERE / "results" / f"{name}.json"
+def write(name: str | Path, result: dict[str, Any]) -> None:
+    """Write `results/NAME.json`, or a path."""
+    path = name if isinstance(name, Path) else HERE / "results" / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
-    print(f"written: {path.relative_to(ROOT)}")
+    print(f"written: {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")
 
 
 def pins(name: str) -> dict[str, str]:

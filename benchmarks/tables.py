@@ -79,6 +79,7 @@ def pages() -> dict[Path, str]:
             guides / "speed.md",
             servers=servers(zh=zh),
             batch=batch(zh=zh),
+            engines=engines(zh=zh),
             training=training(zh=zh),
         )
         found[guides / "from-notes-to-best.md"] = filled(
@@ -241,6 +242,35 @@ def batch(*, zh: bool) -> str:
             f"{figures['images_per_second']['median']:,.0f} | "
             f"{figures['peak_rss_mib']['median']:,.0f} |"
         )
+    return "\n".join(lines) + "\n"
+
+
+def engines(*, zh: bool) -> str:
+    """Return the table of engines in Markdown: `auto`, and the best settings of each alone."""
+    head = (
+        "| 模型 | 行 | `--engine auto` | 单用 ONNX Runtime | 单用 OpenVINO | 与较快者之比 | 选中 |"
+    )
+    if not zh:
+        head = (
+            "| model | rows | `--engine auto` | ONNX Runtime alone | OpenVINO alone | "
+            "share of the faster | chosen |"
+        )
+    lines = [head, "|---|--:|--:|--:|--:|--:|---|"]
+    for model, batches in result("engines")["models"].items():
+        for rows, found in batches.items():
+            speeds = found["rows_per_second"]
+            best = {
+                engine: max(v["median"] for k, v in speeds.items() if k.startswith(engine))
+                for engine in ("zoo", "ONNX Runtime", "OpenVINO")
+            }
+            engine, file, threads = found["auto"].split()
+            kind = "int8" if "int8" in file else "fp32"
+            name = "OpenVINO" if engine == "openvino" else f"ONNX Runtime, {kind}"
+            lines.append(
+                f"| {model} | {rows} | "
+                + " | ".join(f"{speed:,.0f}" for speed in best.values())
+                + f" | {found['ours_to_best']:.2f} | {name}, {threads} |"
+            )
     return "\n".join(lines) + "\n"
 
 

@@ -91,3 +91,5 @@ def test_accuracy_goes_before_speed() -> None:
     assert tuning.choose(256, threads=1) == noise
     assert Tuning("softmax", "", {}, (plain, rough)).choose(1) == plain
     assert Tuning("softmax", "", {}, (plain, noise)).choose(1) == plain
+    few = Result("onnx", "model.onnx", 1, 0.9935, (98.0, 990.0))
+    assert Tuning("softmax", "", {}, (plain, few, noise)).choose(256) == few

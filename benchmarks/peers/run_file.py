@@ -137,6 +137,30 @@ def ncnn(file, rows):
     return np.stack(results)
 
 
+def tflite(file, rows):
+    """TensorFlow Lite (LiteRT), after onnx2tf, which takes images with the channels last."""
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    from ai_edge_litert.interpreter import Interpreter
+
+    with tempfile.TemporaryDirectory() as folder:
+        tool = Path(sys.executable).parent / "onnx2tf"
+        words = [tool, "-i", Path(file).absolute(), "-o", folder, "-n"]
+        subprocess.run(words, capture_output=True, cwd=folder, check=False)
+        made = sorted(Path(folder).glob("*_float32.tflite"))
+        if not made:
+            raise ValueError("onnx2tf does not convert it")
+        interpreter = Interpreter(str(made[0]))
+        port = interpreter.get_input_details()[0]
+        if list(port["shape"]) != list(rows.shape):
+            rows = rows.transpose(0, 2, 3, 1)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(port["index"], np.ascontiguousarray(rows))
+        interpreter.invoke()
+        # By name: the order of outputs is not kept.
+        ports = sorted(interpreter.get_output_details(), key=lambda each: each["name"])
+        return interpreter.get_tensor(ports[0]["index"])
+
+
 def main() -> None:
     """Run and print a number, or the first line of why not."""
     name, file, data = sys.argv[1:]

@@ -29,7 +29,9 @@ from zoo.runtime import choices
 from zoo.runtime.choices import BATCHES, Result, Tuning
 from zoo.runtime.session import Session
 
-ROUNDS = 7
+ROUNDS = 9
+#: Seconds before each measurement, in which the threads of the one before stop to wait busily.
+_PAUSE = 0.02
 #: Engine, file, threads.
 Way = tuple[str, str, int]
 
@@ -77,7 +79,7 @@ def _measure(bundle: Bundle, seconds: float) -> list[Result]:
         test, inputs = None, np.ones((BATCHES[-1], *spec.row), spec.dtype)
         tried = [way for way in tried if way[:2] == ("onnx", ONNX)]
     sessions = {
-        way: Session(bundle, engine=way[0], file=way[1], threads=way[2], device="cpu", spin=False)
+        way: Session(bundle, engine=way[0], file=way[1], threads=way[2], device="cpu")
         for way in tried
     }
     scores = {way: _score(bundle, session, test) for way, session in sessions.items()}
@@ -86,6 +88,7 @@ def _measure(bundle: Bundle, seconds: float) -> list[Result]:
         for number, batch in enumerate(BATCHES):
             rows = np.resize(inputs, (batch, *spec.row))
             for way, session in sessions.items():
+                time.sleep(_PAUSE)
                 rate = _rate(session, rows, seconds)
                 if turn:  # the first round is the warm-up
                     speeds[way][number].append(rate)
@@ -118,7 +121,7 @@ def plot(tunings: Sequence[Tuning], path: Path) -> None:
     rows: dict[str, dict[str, float]] = {}
     for tuning in tunings:
         for number, batch in enumerate(BATCHES):
-            plain = [each for each in tuning.results if (each.engine, each.file) == ("onnx", ONNX)]
+            plain = [each for each in tuning.results if each.plain]
             base = max(plain, key=lambda each: each.threads).rows_per_second[number]
             kinds = rows.setdefault(f"{tuning.model}, batch {batch}", {})
             for each in tuning.results:

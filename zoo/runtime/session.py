@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,7 @@ class Session:
         }  # fmt: skip
         self.card = bundle.card
         self._input = self.card.inputs[0]
+        self._dtype, self._row = np.dtype(self._input.dtype), self._input.row
         self._rows = self._input.rows(_CHUNK)
         self._labels = np.array(self.card.labels, object)
         self._run: Run
@@ -119,9 +121,12 @@ class Session:
         on_gpu = device not in ("auto", "cpu") or (device == "auto" and cuda_missing() is None)
         if engine == "auto" and not on_gpu and (tuning := choices.read(bundle)) is not None:
             small, large = (tuning.choose(batch, threads) for batch in choices.BATCHES)
-            few, many = (self._open(bundle, one.engine, one.file, one.threads, "cpu", spin)
-                         for one in (small, large))  # fmt: skip
-            self._run = lambda rows: (few if len(rows) <= choices.SMALL else many)(rows)
+            few, *other = (self._open(bundle, one.engine, one.file, one.threads, "cpu", spin)
+                           for one in dict.fromkeys((small, large)))  # fmt: skip
+            self._run = few
+            if other:
+                many = other[0]
+                self._run = lambda rows: (few if len(rows) <= choices.SMALL else many)(rows)
         else:
             engine = "onnx" if engine == "auto" else engine
             self._run = self._open(bundle, engine, file, threads, device, spin, graphs, fp16)
@@ -189,14 +194,17 @@ class Session:
         Raises:
             DataError: another dtype or shape, or a number that is not finite.
         """
-        spec = self._input
-        if inputs.dtype != spec.dtype or inputs.shape[1:] != spec.row or inputs.ndim < 2:
+        if inputs.dtype != self._dtype or inputs.shape[1:] != self._row or inputs.ndim < 2:
+            spec = self._input
             raise DataError(
                 f"{spec.name}: expected {spec.dtype} {_shape(spec.shape)}, "
                 f"given {inputs.dtype} {_shape(inputs.shape)}"
             )
-        if spec.dtype == "float32" and not np.isfinite(inputs).all():
-            raise DataError(f"{spec.name}: expected finite numbers, given NaN or infinity")
+        # The sum of squares is quicker than a look at each number. It is not finite where one of
+        # them is not, and where they are so large that it is worth the look.
+        suspect = self._dtype.kind == "f" and not isfinite(np.vdot(inputs, inputs))
+        if suspect and not np.isfinite(inputs).all():
+            raise DataError(f"{self._input.name}: expected finite numbers, given NaN or infinity")
         return list(self._run(inputs))
 
     def warm_up(self, rows: int = 1) -> float:
