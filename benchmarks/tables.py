@@ -136,7 +136,9 @@ def table(header: tuple[str, ...], *, zh: bool) -> str:
             f"{_mean(card)} | {_by_notes(card, notes)} | {_robustness(card)} | "
             f"{size / 1000:,.0f} | {numbers} | {_sources(card, zh=zh)} |"
         )
-    return "\n".join(lines) + "\n"
+    text = "\n".join(lines) + "\n"
+    # Spaces that no line breaks at: a number stays beside its unit, however narrow its column is.
+    return re.sub(r" (?=[%±])|(?<=±) |(?<=R2) ", "\u00a0", text)
 
 
 def measured(name: str, part: str) -> dict[str, Any]:

@@ -107,7 +107,9 @@ def test_two_workers_train_the_weights_of_one_process(
     assert out == "run\n", "worker 0 alone prints"
     assert said.count("train ") == 1
     assert said.count(", bundle in run") == 1
-    assert largest_difference(Path("run"), Path("alone")) < 1e-6
+    # Two processes add up in another order, and the processor decides how: 4e-6 was seen. A step
+    # with a wrong gradient would differ by more than 1e-3.
+    assert largest_difference(Path("run"), Path("alone")) < 1e-5
     steps = [checkpoint.load(Path(run))[0].step for run in ("alone", "run")]
     assert steps[0] == steps[1] == (10 if recipe[0] == "cnn" else 50)
     cards_found = [Bundle.open(Path(run)).card for run in ("alone", "run")]
