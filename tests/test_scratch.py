@@ -41,8 +41,10 @@ def agree(ours: Array, theirs: torch.Tensor | None, tolerance: float) -> None:
     expected = theirs.detach().numpy()
     assert (ours.shape, ours.dtype) == (expected.shape, expected.dtype)
     assert np.isfinite(ours).all()
-    largest = np.abs(expected).max(initial=0.0)
-    assert np.abs(ours - expected).max(initial=0.0) <= tolerance * max(largest, 1e-3)
+    # Where a sum of numbers near 1 cancels out, as the gradient of a normalization may, what is
+    # left is their rounding: hence the least size.
+    largest = max(np.abs(expected).max(initial=0.0), 1e-2)
+    assert np.abs(ours - expected).max(initial=0.0) <= tolerance * largest
 
 
 def beside(
