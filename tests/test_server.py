@@ -616,7 +616,12 @@ def test_several_workers_share_the_port_and_their_metrics(
     body = json_body(digits.inputs[:1])
     for _ in range(40):
         assert server.request("POST", INFER, body)[0] == 200
-    text = server.request("GET", "/metrics")[2].decode()
+    # the other process may count a request a moment after its answer has arrived
+    for _ in range(100):
+        text = server.request("GET", "/metrics")[2].decode()
+        if 'zoo_requests_total{code="200",model="cnn"} 40.0' in text:
+            break
+        time.sleep(0.05)
     assert 'zoo_requests_total{code="200",model="cnn"} 40.0' in text
     assert server.stop()[0] == 0
 

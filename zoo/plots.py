@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,8 @@ _CHINESE = (
 _FONTS = sorted(f for f in font_manager.get_font_names() if any(part in f for part in _CHINESE))
 mpl.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "font.size": 10})
 mpl.rcParams["font.family"] = ["DejaVu Sans", *_FONTS[:1]]
+# matplotlib 3.11 writes a line for each text in a font that has one weight only, as most of these
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 _BLUE, _ORANGE = "#2563a8", "#c2571a"
 
 
