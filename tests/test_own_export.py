@@ -50,6 +50,49 @@ class OfWholeBatch(nn.Module):
         return rows.reshape(2, 6)
 
 
+class Fixed(nn.Module):
+    """`len` of a tensor is a number to torch's exporter, and not the size of the batch."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return rows + torch.zeros(len(rows), 1)
+
+
+class Recurrent(nn.Module):
+    """A layer with memory, which begins with zeros, as many rows as the batch has."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return self.layer(rows)[0][:, -1]
+
+
+class Steps(nn.Module):
+    """A cell in a loop, with a state of zeros of its own."""
+
+    def __init__(self, *, bias: bool) -> None:
+        super().__init__()
+        self.cell = nn.RNNCell(8, 16, bias=bias)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        state = torch.zeros(rows.shape[0], 16)
+        for row in rows.unbind(1):
+            state = self.cell(row, state)
+        return state
+
+
+class ZerosGiveTheRows(nn.Module):
+    """A sum that has as many rows as its zeros, because what is added has one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 16)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return self.linear(torch.zeros(rows.shape[0], 8)) + rows[:1, 0, :1]
+
+
 def run(path: Path, **inputs: np.ndarray) -> list[np.ndarray]:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return session.run(None, inputs)
@@ -133,6 +176,32 @@ def test_fixed_batch(tmp_path: Path) -> None:
     assert np.array_equal(run(tmp_path / "fixed.onnx", input=example.numpy())[0], example.numpy())
 
 
+@pytest.mark.parametrize(
+    ("network", "shapes"),
+    [
+        (lambda: Recurrent(nn.RNN(8, 16, 2, batch_first=True)), 0),
+        (lambda: Recurrent(nn.RNN(8, 16, batch_first=True, bias=False, nonlinearity="relu")), 0),
+        # of two layers, torch's exporter writes other shapes still
+        (lambda: Recurrent(nn.GRU(8, 16, batch_first=True)), None),
+        (lambda: Recurrent(nn.LSTM(8, 16, 2, batch_first=True, bidirectional=True)), None),
+        (lambda: Steps(bias=True), 0),
+        (lambda: Steps(bias=False), 0),
+        (ZerosGiveTheRows, 1),
+    ],
+)
+def test_state_of_zeros_needs_no_shape(
+    tmp_path: Path, network: Callable[[], nn.Module], shapes: int | None
+) -> None:
+    module, rows = network().eval(), torch.randn(9, 5, 8)
+    zoo.export(module, rows[:4], tmp_path / "net.onnx")
+    (ours,) = run(tmp_path / "net.onnx", input=rows.numpy())
+    with torch.no_grad():
+        assert np.abs(ours - module(rows).numpy()).max() < 1e-6
+    operators = [node.op_type for node in onnx.load(tmp_path / "net.onnx").graph.node]
+    assert operators.count("Expand") == (shapes or 0)
+    assert shapes is None or operators.count("Shape") == shapes
+
+
 def small() -> nn.Module:
     return nn.Linear(4, 3)
 
@@ -159,6 +228,7 @@ def small() -> nn.Module:
         (Mean, torch.zeros(2, 4), {"opset": 17}, zoo.VerificationError, "only in 18"),
         (Branch, torch.zeros(2, 4), {}, zoo.VerificationError, "data-dependent expression"),
         (OfWholeBatch, torch.zeros(2, 6), {}, zoo.ZooError, "rows of the example"),
+        (Fixed, torch.zeros(4, 6), {}, zoo.VerificationError, "does not take 1 rows"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_exported(

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from zoo.bundle.card import Parity
 from zoo.errors import VerificationError
 from zoo.export.parity import compare
+from zoo.export.simplify import simplify
 from zoo.export.variant import OPSET, Variant
 from zoo.network.pipeline import Pipeline, own_error
 from zoo.spec import ImageSpec, Spec, Task, outputs
@@ -139,19 +140,9 @@ def convert(
         del part.metadata_props[:]
     for node in graph.node:
         node.doc_string = ""
-    _plain_reshapes(graph)
+    simplify(graph)
     model.ir_version = onnx.helper.find_min_ir_version_for(list(model.opset_import))
     return model
-
-
-def _plain_reshapes(graph: onnx.GraphProto) -> None:
-    """Leave out `allowzero=1` where the shape has no zero: several runtimes do not know it."""
-    constants = {each.name: each for each in graph.initializer}
-    for node in graph.node:
-        if node.op_type != "Reshape" or node.input[1] not in constants:
-            continue
-        if (onnx.numpy_helper.to_array(constants[node.input[1]]) != 0).all():
-            del node.attribute[:]  # it is the only one that there is
 
 
 def to_bytes(model: onnx.ModelProto, meta: Mapping[str, Any]) -> bytes:

@@ -180,7 +180,8 @@ def _proven(
     """Compare a file with torch on the example, and at several numbers of rows.
 
     Raises:
-        VerificationError: ONNX Runtime does not load it, or an output is too far from torch's.
+        VerificationError: ONNX Runtime does not load or run it, or an output is too far from
+            torch's.
     """
     try:
         session = cpu_session(graph)
@@ -196,7 +197,13 @@ def _proven(
         chosen = [_resized(sample, size) for sample in samples]
         want = expected if size == len(samples[0]) else _run(network, chosen)
         arrays = [rows.numpy() for rows in chosen]
-        got = session.run(None, dict(zip(names, arrays, strict=True)))
+        try:
+            got = session.run(None, dict(zip(names, arrays, strict=True)))
+        except Exception as error:  # a network that writes the example's rows into the graph
+            raise VerificationError(
+                f"the ONNX file does not take {size} rows: {first_line(error)}; has the network "
+                f"len(x) where x.shape[0] is meant? Or export one size: dynamic=False"
+            ) from None
         for number, (ours, torchs) in enumerate(zip(got, want, strict=True)):
             explained = parity.rounding(torchs, exact[number] if exact else 0.0)
             limit = max(parity.ATOL, explained)
