@@ -152,6 +152,7 @@ def test_a_trained_network_for_other_classes_and_channels() -> None:
         ("linear", {"classes": 3}, "classes=3: linear can have none: regression"),
         ("logistic", {"channels": 3}, "channels=3: logistic can have none: it takes a table"),
         ("cnn", {"channels": 0}, "channels=0: cnn can have 1 or more"),
+        ("cnn", {"classes": "5"}, "classes='5': expected a whole number"),
     ):
         with pytest.raises(UsageError, match=said):
             zoo.load(name, **sizes)

@@ -685,6 +685,8 @@ def test_without_a_network_that_is_said(cache: Path, zoo_cli: Cli) -> None:
         (("cnn", "--data", "fasion-mnist"), 2, "Did you mean 'fashion-mnist'?"),
         (("cnn", "--data", "no/such"), 1, "no such file or folder"),
         (("cnn", "--data", "houses.csv"), 2, "this model takes images: expected a folder"),
+        (("softmax", "--data", "houses.csv"), 2, "with --target COLUMN, softmax takes any"),
+        (("softmax", "--data", "hoses.csv", "--target", "price"), 1, "no such file or folder"),
         (("linear", "--data", "idx"), 2, "this model takes a table: expected a .csv file"),
         (("linear", "--data", "houses.csv"), 2, "expected --target COLUMN; its columns: area, "),
         (("linear", "--data", "houses.csv", "--target", "prize"), 2, "no column 'prize'"),

@@ -319,7 +319,7 @@ def _csv(files: dict[str, list[Path]]) -> Arrays:
         for path in paths:
             if (form := pixels.layout(csv.header(path))) is None or form.label is None:
                 if part == "train" or form is None:
-                    what = "pixels" if form is None else "labels"
+                    what = "labels" if form else "pixels (with --target COLUMN, softmax takes any)"
                     raise UsageError(
                         f"this model takes images: expected a folder of class folders, IDX files, "
                         f"or a table of a label and pixels; {path} has no {what}"

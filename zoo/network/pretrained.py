@@ -75,6 +75,9 @@ def _build(
     entry: Entry, spec: Spec, labels: int, classes: int | None, channels: int | None
 ) -> nn.Module:
     """Build the network, with other classes or channels than the spec's where they are given."""
+    for name, value in (("classes", classes), ("channels", channels)):
+        if value is not None and not isinstance(value, int):
+            raise UsageError(f"{name}={value!r}: expected a whole number")
     if classes is not None and (entry.task != "classification" or classes < 2):
         kind = "2 or more" if entry.task == "classification" else f"none: {entry.task}"
         raise UsageError(f"classes={classes}: {entry.name} can have {kind}")
