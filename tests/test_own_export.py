@@ -93,6 +93,13 @@ class ZerosGiveTheRows(nn.Module):
         return self.linear(torch.zeros(rows.shape[0], 8)) + rows[:1, 0, :1]
 
 
+class Named(nn.Module):
+    """Outputs in a dict, as the networks of Hugging Face return them."""
+
+    def forward(self, rows: Tensor) -> dict[str, Tensor]:
+        return {"sums": rows.sum(1, keepdim=True), "doubled": 2 * rows}
+
+
 def run(path: Path, **inputs: np.ndarray) -> list[np.ndarray]:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return session.run(None, inputs)
@@ -170,6 +177,24 @@ def test_nested_outputs(tmp_path: Path) -> None:
         assert np.abs(mine - torchs.numpy()).max() < 1e-5
 
 
+def test_outputs_in_a_dict(tmp_path: Path) -> None:
+    zoo.export(Named(), torch.randn(3, 4), tmp_path / "named.onnx")
+    rows = np.ones((2, 4), np.float32)
+    sums, doubled = run(tmp_path / "named.onnx", input=rows)
+    assert (sums == 4).all()
+    assert (doubled == 2).all()
+    outputs = onnx.load(tmp_path / "named.onnx").graph.output
+    assert [one.name for one in outputs] == ["sums", "doubled"]
+
+
+@pytest.mark.parametrize("wrap", [torch.compile, nn.DataParallel])
+def test_network_in_another(tmp_path: Path, wrap: Callable[[nn.Module], nn.Module]) -> None:
+    network, rows = small(), torch.randn(3, 4)
+    zoo.export(wrap(network), rows, tmp_path / "net.onnx")
+    (ours,) = run(tmp_path / "net.onnx", input=rows.numpy())
+    assert np.abs(ours - network(rows).detach().numpy()).max() < 1e-6
+
+
 def test_fixed_batch(tmp_path: Path) -> None:
     example = torch.randn(2, 6)
     zoo.export(OfWholeBatch(), example, tmp_path / "fixed.onnx", dynamic=False)
@@ -212,6 +237,8 @@ def small() -> nn.Module:
         (dict, torch.zeros(2, 4), {}, zoo.UsageError, "expected an nn.Module, given dict"),
         (small, [[1.0]], {}, zoo.UsageError, "expected a tensor with the batch first"),
         (small, torch.zeros(0, 4), {}, zoo.UsageError, "given [0] rows"),
+        (small, torch.full((2, 4), torch.nan), {}, zoo.UsageError, "given NaN"),
+        (small, torch.zeros(2, 4).bfloat16(), {}, zoo.UsageError, "no NumPy arrays of torch.bf"),
         (small, torch.zeros(2, 5), {}, zoo.UsageError, "does not take 2 rows of the example"),
         (small, torch.zeros(2, 4), {"opset": 5}, zoo.UsageError, "opset"),
         (small, torch.zeros(2, 4), {"inputs": ["a", "b"]}, zoo.UsageError, "expected 1 different"),

@@ -50,15 +50,15 @@ def export_network(
     The network itself stays as it is: a copy is exported, on the CPU, in eval mode.
 
     Args:
-        network: takes the example's tensors, and returns a tensor or a tuple of tensors, nested
-            or not.
+        network: takes the example's tensors, and returns a tensor, or a tuple or a dict of
+            tensors, nested or not; what torch.compile or DataParallel put around one is left out.
         example: its input, or a tuple of its inputs: real rows, any dtype; the file is compared
             with torch on them.
         path: the file to write; its folder is created.
         state_dict: weights to load first: a state dict, or the path of one (`.pth`, `.safetensors`;
             read without running code in it). None: the weights that the network has.
         inputs: names of the file's inputs; "input", or "input0", "input1", ...
-        outputs: names of its outputs; "output", or "output0", "output1", ...
+        outputs: names of its outputs; the keys of a dict, "output", or "output0", "output1", ...
         opset: 15 to 26.
         dynamic: whether the file takes any number of rows; otherwise as many as the example.
         metadata: written into the file: text as it is, other values as JSON.
@@ -80,14 +80,14 @@ def export_network(
     rows = {len(sample) for sample in samples}
     if len(rows) != 1 or 0 in rows:
         raise UsageError(f"example: expected inputs of one batch, given {sorted(rows)} rows")
-    network = copy.deepcopy(network).cpu().eval()
+    network = copy.deepcopy(_bare(network)).cpu().eval()
     if isinstance(state_dict, (str, os.PathLike)):
         load_state(network, read_state(Path(state_dict)), str(state_dict))
     elif state_dict is not None:
         load_state(network, state_dict, "state_dict")
     expected = _run(network, samples)
     names_in = _names("input", inputs, len(samples))
-    names_out = _names("output", outputs, len(expected))
+    names_out = list(expected) if outputs is None else _names("output", outputs, len(expected))
     two = tuple(_resized(sample, 2) for sample in samples)  # torch takes one row for a constant
     try:
         model = convert(
@@ -99,10 +99,18 @@ def export_network(
     except Exception as error:  # the exporter's own, whose cause says which line of the network
         cause = first_line(error.__cause__ or error)
         raise VerificationError(f"torch cannot export the network: {cause}") from None
-    found = _proven(graph, network, samples, names_in, expected, dynamic=dynamic)
+    found = _proven(graph, network, samples, names_in, list(expected.values()), dynamic=dynamic)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     write_atomic(Path(path), graph)
     return found
+
+
+def _bare(network: nn.Module) -> nn.Module:
+    """Return the network itself where torch.compile or DataParallel has put one around it."""
+    inner: Any = getattr(network, "_orig_mod", None)
+    if isinstance(network, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        inner = network.module
+    return network if inner is None else _bare(inner)
 
 
 def _tensors(example: Inputs) -> tuple[Tensor, ...]:
@@ -118,7 +126,27 @@ def _tensors(example: Inputs) -> tuple[Tensor, ...]:
                 f"example: expected a tensor with the batch first, or a tuple of them, "
                 f"given {type(part).__name__}"
             )
-    return tuple(torch.as_tensor(part).detach().cpu() for part in parts)
+    tensors = tuple(torch.as_tensor(part).detach().cpu() for part in parts)
+    for tensor in tensors:
+        if np.isnan(_array("example", tensor)).any():
+            raise UsageError("example: expected numbers to compare with torch on, given NaN")
+    return tensors
+
+
+def _array(what: str, tensor: Tensor) -> NDArray[Any]:
+    """Return a tensor as an array.
+
+    Raises:
+        UsageError: there are no arrays of its dtype, which ONNX Runtime takes and returns.
+    """
+    try:
+        array: NDArray[Any] = tensor.numpy()
+        return array
+    except TypeError:
+        raise UsageError(
+            f"{what}: there are no NumPy arrays of {tensor.dtype}; export network.float() with an "
+            f"example in float32"
+        ) from None
 
 
 def _names(kind: str, given: Sequence[str] | None, count: int) -> list[str]:
@@ -139,8 +167,8 @@ def _resized(rows: Tensor, size: int) -> Tensor:
     return rows[torch.arange(size) % len(rows)]
 
 
-def _run(network: nn.Module, samples: Sequence[Tensor]) -> list[NDArray[Any]]:
-    """Run the network in torch; return its outputs.
+def _run(network: nn.Module, samples: Sequence[Tensor]) -> dict[str, NDArray[Any]]:
+    """Run the network in torch; return its outputs by name: a dict's keys, or "output", ...
 
     Raises:
         UsageError: it does not take the example, or returns something else than tensors.
@@ -152,20 +180,31 @@ def _run(network: nn.Module, samples: Sequence[Tensor]) -> list[NDArray[Any]]:
         raise UsageError(
             f"the network does not take {len(samples[0])} rows of the example: {last_line(error)}"
         ) from None
-    outputs = list(_flat(found))
-    if not outputs or not all(isinstance(output, Tensor) for output in outputs):
+    flat = list(_flat("", found))
+    if not flat or not all(isinstance(output, Tensor) for _, output in flat):
         raise UsageError(
-            f"the network returns {type(found).__name__}: expected a tensor or a tuple of tensors"
+            f"the network returns {type(found).__name__}: expected a tensor, or a tuple or a dict "
+            f"of tensors"
         )
-    return [output.numpy() for output in outputs]
+    names = [key for key, _ in flat]
+    if not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(flat):
+        names = _names("output", None, len(flat))
+    return {
+        name: _array(f"output {name!r}", output)
+        for name, (_, output) in zip(names, flat, strict=True)
+    }
 
 
-def _flat(found: Any) -> Iterator[Any]:
-    """Yield the outputs of nested tuples one after another, as the exporter writes them."""
-    for part in found if isinstance(found, (tuple, list)) else ():
-        yield from _flat(part)
-    if not isinstance(found, (tuple, list)):
-        yield found
+def _flat(name: Any, found: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield outputs one after another, as the exporter writes them, with the key of each."""
+    if isinstance(found, Mapping):
+        for key, part in found.items():
+            yield from _flat(key, part)
+    elif isinstance(found, (tuple, list)):
+        for part in found:
+            yield from _flat("", part)
+    else:
+        yield name, found
 
 
 def _proven(
@@ -195,7 +234,7 @@ def _proven(
     first = expected[0]
     for size in sizes:
         chosen = [_resized(sample, size) for sample in samples]
-        want = expected if size == len(samples[0]) else _run(network, chosen)
+        want = expected if size == len(samples[0]) else list(_run(network, chosen).values())
         arrays = [rows.numpy() for rows in chosen]
         try:
             got = session.run(None, dict(zip(names, arrays, strict=True)))
@@ -235,7 +274,7 @@ def _exact(network: nn.Module, samples: Sequence[Tensor]) -> list[float]:
     try:
         double = copy.deepcopy(network).double()
         wide = [sample.double() if sample.is_floating_point() else sample for sample in samples]
-        pairs = zip(_run(network, samples), _run(double, wide), strict=True)
-        return [_difference(single, exact) for single, exact in pairs]
+        single, exact = _run(network, samples), _run(double, wide)
+        return [_difference(single[name], exact[name]) for name in single]
     except UsageError:  # a network that insists on float32
         return []
