@@ -70,6 +70,7 @@ def test_own_table(zoo_cli: Cli, tmp_path: Path) -> None:
         ("half", 1, "or damaged"),
         ("other shape", 1, "expected [1, 10]"),
         ("other names", 1, "has no "),
+        ("NaN", 1, "NaN or infinity in bias"),
         ("other model", 2, "did you mean"),
     ],
 )
@@ -96,6 +97,8 @@ def test_what_cannot_be_imported(
     elif kind == "other names":
         torch.save({"first": torch.zeros(2), **state}, path)
         torch.save({"x": next(iter(state.values()))}, path)
+    elif kind == "NaN":
+        torch.save(state | {"bias": torch.full((1,), torch.nan)}, path)
     elif kind == "other model":
         torch.save(state, path)
         model = "linea"

@@ -16,7 +16,7 @@ import torch
 
 from zoo import hardware, registry
 from zoo.bundle.card import CARD, Training
-from zoo.errors import UsageError
+from zoo.errors import DataError, UsageError, listed
 from zoo.evaluation import metrics
 from zoo.files import sha256
 from zoo.network.pipeline import Pipeline, run_torch
@@ -46,11 +46,13 @@ def import_weights(weights: Path, name: str, recipe: Recipe, run: Path | None = 
 
     Raises:
         UsageError: unknown model, or the folder already holds a run.
-        DataError: no state dict, or one that does not fit the network.
+        DataError: no state dict, one that does not fit the network, or NaN or infinity in it.
         VerificationError: the network cannot be exported.
     """
     entry = registry.get(name)
     state = read_state(weights)  # before the folder is made
+    if strange := [name for name, value in state.items() if not value.isfinite().all()]:
+        raise DataError(f"{weights}: NaN or infinity in {listed(strange)}")
     run = run or free_folder(Path("runs") / name)
     with claimed(run):
         if checkpoint.exists(run) or (run / CARD).exists():
