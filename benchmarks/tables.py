@@ -204,9 +204,20 @@ def _robustness(card: Card) -> str:
     return f"{100 * card.robustness.accuracy:.1f} %" if card.robustness else ""
 
 
+def _where(found: Any, *, zh: bool) -> str:
+    """Return the line below a table that says what it was measured on, with which zoo."""
+    versions = found["versions"]
+    zoo = versions["zoo"]["zoo"] if isinstance(versions["zoo"], dict) else versions["zoo"]
+    hardware = found["hardware"].replace("(R)", "")
+    if zh:
+        return f"\n（{hardware.replace(', ', '，').replace('cores', '核')}，zoo {zoo}）\n"
+    return f"\n({hardware}, zoo {zoo})\n"
+
+
 def servers(*, zh: bool) -> str:
     """Return the table of servers in Markdown: requests/s, latency, the server's CPU time."""
-    loads = result("serving")["loads"]
+    found = result("serving")
+    loads = found["loads"]
     columns = [
         *(("json", connections, "requests_per_second") for connections in ("1", "16", "64")),
         *(("binary", connections, "requests_per_second") for connections in ("16", "64")),
@@ -224,11 +235,11 @@ def servers(*, zh: bool) -> str:
     for name in loads["json"]:
         cells = []
         for format, connections, figure in columns:
-            found = loads[format].get(name, {}).get(connections)
+            load = loads[format].get(name, {}).get(connections)
             digits = {"p99_ms": 2, "server_cpu_s_per_1000": 3}.get(figure, 0)
-            cells.append(f"{found[figure]['median']:,.{digits}f}" if found else "")
+            cells.append(f"{load[figure]['median']:,.{digits}f}" if load else "")
         lines.append(f"| {NAMES[name]} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + _where(found, zh=zh)
 
 
 def batch(*, zh: bool) -> str:
@@ -244,7 +255,7 @@ def batch(*, zh: bool) -> str:
             f"{figures['images_per_second']['median']:,.0f} | "
             f"{figures['peak_rss_mib']['median']:,.0f} |"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + _where(result("folder"), zh=zh)
 
 
 def engines(*, zh: bool) -> str:
@@ -273,7 +284,7 @@ def engines(*, zh: bool) -> str:
                 + " | ".join(f"{speed:,.0f}" for speed in best.values())
                 + f" | {found['ours_to_best']:.2f} | {name}, {threads} |"
             )
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + _where(result("engines"), zh=zh)
 
 
 def own_sets(*, zh: bool) -> str:
@@ -341,7 +352,8 @@ def training(*, zh: bool) -> str:
         middle = theirs[len(theirs) // 2]
         rows[0] += f" {each['zoo']['seconds']['median']:.1f} |"
         rows[2] += f" {middle:.1f} |" if middle else f" {late} |"
-    return "\n".join([head, "|---" + "|--:" * (1 + len(reached)) + "|", *rows]) + "\n"
+    lines = [head, "|---" + "|--:" * (1 + len(reached)) + "|", *rows]
+    return "\n".join(lines) + "\n" + _where(found, zh=zh)
 
 
 def weights_page() -> str:
