@@ -180,6 +180,7 @@ class _Workers:
             self._outdated.pop(0)
 
     def _bury(self, worker: _Worker) -> None:
+        # prometheus_client leaves this one untyped
         mark_process_dead(worker.process.pid)  # type: ignore[no-untyped-call]
 
     def stop(self, at_once: Callable[[], bool]) -> None:

@@ -693,6 +693,7 @@ def test_without_a_network_that_is_said(cache: Path, zoo_cli: Cli) -> None:
         (("logistic", "--data", "houses.csv", "--target", "rooms"), 1, "has 6 classes (1, 2, 3"),
         (("linear", "--data", "houses.csv", "--target", "price", "--size", 3), 2, "for images"),
         (("cnn", "--data", "idx", "--target", "x"), 2, "names a column of a table"),
+        (("cnn", "--data", "kmnist", "--target", "x"), 2, "names a column of a table"),
         (("cnn", "--size", "20"), 2, "--target and --size are for --data"),
         (("cnn", "--data", "idx", "--size", "8"), 2, "cannot take images of 8x8: try a larger"),
         (("cnn", "--data", "idx/notes.txt"), 1, "expected IDX files named train-images-idx3"),

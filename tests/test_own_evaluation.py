@@ -179,6 +179,8 @@ def test_classes_by_number_alone_are_said(zoo_cli: Cli, tmp_path: Path) -> None:
         (("cnn", "--data", "./none/x"), 1, "no such f"),
         (("cnn", "--data", "animals"), 1, "classes that the model does not have: cat, dog."),
         (("cnn", "--data", "animals", "--target", "x"), 2, "--target names a column of a table"),
+        (("cnn", "--data", "mnist", "--target", "x"), 2, "--target names a column of a table"),
+        (("cnn", "--data", "animls.csv", "--target", "x"), 1, "no such file or folder"),
         (("cnn", "--target", "x"), 2, "--target is a column of --data: give both"),
         (("cnn", "--data", "t.csv"), 2, "this model takes images: expected"),
         (("linear", "--data", "animals"), 2, "this model takes a table: expected a .csv file"),

@@ -93,6 +93,26 @@ class ZerosGiveTheRows(nn.Module):
         return self.linear(torch.zeros(rows.shape[0], 8)) + rows[:1, 0, :1]
 
 
+class ZeroBias(nn.Module):
+    """Two layers on a state of zeros, where the first one's bias is zero, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 16), nn.Linear(16, 4, bias=False)
+        nn.init.zeros_(self.first.bias)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        state = self.second(self.first(torch.zeros(rows.shape[0], 8)))
+        return state + self.second(self.first(rows[:, 0]))
+
+
+class Echo(nn.Module):
+    """An output under the name that its input has in the file."""
+
+    def forward(self, rows: Tensor) -> dict[str, Tensor]:
+        return {"input": 2 * rows}
+
+
 class Named(nn.Module):
     """Outputs in a dict, as the networks of Hugging Face return them."""
 
@@ -185,6 +205,8 @@ def test_outputs_in_a_dict(tmp_path: Path) -> None:
     assert (doubled == 2).all()
     outputs = onnx.load(tmp_path / "named.onnx").graph.output
     assert [one.name for one in outputs] == ["sums", "doubled"]
+    zoo.export(Echo(), torch.randn(3, 4), tmp_path / "echo.onnx")
+    assert onnx.load(tmp_path / "echo.onnx").graph.output[0].name == "output"
 
 
 @pytest.mark.parametrize("wrap", [torch.compile, nn.DataParallel])
@@ -211,6 +233,7 @@ def test_fixed_batch(tmp_path: Path) -> None:
         (lambda: Recurrent(nn.LSTM(8, 16, 2, batch_first=True, bidirectional=True)), None),
         (lambda: Steps(bias=True), 0),
         (lambda: Steps(bias=False), 0),
+        (ZeroBias, 0),
         (ZerosGiveTheRows, 1),
     ],
 )

@@ -72,6 +72,7 @@ def _cells(text: str, name: str) -> Iterator[Cell]:
         if not body:
             continue
         if match and match["markdown"]:
+            # the type checker cannot see that the values are literals
             language: Language | None = {"zh": "zh", "en": "en"}.get(match["language"])  # type: ignore[assignment]
             source = "\n".join(_uncommented(body, line, name))
             yield Cell("markdown", source, line, language)

@@ -52,6 +52,7 @@ def execute(script: Path) -> list[str]:
         # Empty lines before it, so that line numbers are those of the script.
         compiled = compile("\n" * (cell.line - 1) + cell.source, str(script), "exec")
         with contextlib.redirect_stdout(io.StringIO()) as stdout:
+            # the lesson's own script, as its reader runs it, cell by cell
             exec(compiled, module.__dict__)
         outputs.append("\n".join(line.rstrip() for line in stdout.getvalue().splitlines()))
     return outputs

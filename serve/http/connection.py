@@ -42,6 +42,7 @@ class Connection(HttpToolsProtocol):
     _advanced = _in_head = False
     _length = 0
 
+    # asyncio's type is of any transport, uvicorn's of one that can write
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin; refuse one connection too many, while there are files left to do it with."""
         super().connection_made(transport)

@@ -56,8 +56,11 @@ def load(recipe: Recipe, task: Task, *, images: bool) -> Dataset:
     if not images:
         return _table(path, recipe, task)
     if not path.exists():
-        if path.name != recipe.data or recipe.target:  # a name of torchvision's has no columns
+        named = recipe.data in torchvision.names()
+        if path.name != recipe.data or (recipe.target and not named):
             raise DataError(f"{path}: no such file or folder")
+        if recipe.target:
+            raise UsageError(f"--target names a column of a table, given images: {path}")
         train, test, labels = torchvision.read(recipe.data)
         raw = labelled.Arrays({"train": train, "test": test}, labels)
         return _arrays(recipe, f"torchvision's {recipe.data}", raw)

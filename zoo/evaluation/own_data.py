@@ -62,8 +62,11 @@ def read(card: Card, data: str, target: str = "") -> OwnData:
             "zoo evaluate measures without --data"
         )
     if not path.exists():
-        if path.name != data:
+        named = data in (*datasets.names(), *torchvision.names())
+        if path.name != data or (target and not named):
             raise DataError(f"{path}: no such file or folder")
+        if target:
+            raise UsageError(f"--target names a column of a table, given images: {path}")
         result = _named(card, card.spec, data)
     elif (arrays := labelled.read(path, target, card.spec)) is not None:
         result = _arrays(card, card.spec, str(path), arrays)

@@ -87,7 +87,8 @@ def export_network(
         load_state(network, state_dict, "state_dict")
     expected = _run(network, samples)
     names_in = _names("input", inputs, len(samples))
-    names_out = list(expected) if outputs is None else _names("output", outputs, len(expected))
+    keys = None if set(expected) & set(names_in) else list(expected)  # no name twice in a graph
+    names_out = _names("output", keys if outputs is None else outputs, len(expected))
     two = tuple(_resized(sample, 2) for sample in samples)  # torch takes one row for a constant
     try:
         model = convert(

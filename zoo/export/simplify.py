@@ -21,6 +21,7 @@ def simplify(graph: GraphProto) -> None:
     # what the body of a loop or a branch reads from outside is not among the inputs of its node
     if not any(attribute.HasField("g") for node in graph.node for attribute in node.attribute):
         _no_zero_states(graph)
+        _remove_unused(graph)
 
 
 def _plain_reshapes(graph: GraphProto) -> None:
@@ -48,7 +49,6 @@ def _no_zero_states(graph: GraphProto) -> None:
         value = constants.get(node.input[0]) if node.op_type == "Expand" else None
         if value is not None and value.size == 1 and not value.any():
             _follow(graph, node.output[0], value, constants, fixed)
-    _remove_unused(graph)
 
 
 def _follow(
@@ -59,7 +59,8 @@ def _follow(
     Args:
         graph: to change.
         name: of the rows.
-        row: one of them: zeros at first, and a bias after a product with weights.
+        row: one of them: a single zero at first, whatever their width, and then the bias that
+            they get after a product with weights.
         constants: the graph's, by name.
         fixed: the names of all that does not depend on the graph's inputs.
     """
@@ -72,12 +73,12 @@ def _follow(
         if kind == "Add" and len(others) == 1 and others[0] not in fixed:
             _take_out(graph, node, others[0], row)
         elif kind == "Add" and zeros and last is not None:
-            _follow(graph, output, last, constants, fixed)
+            _follow(graph, output, last if last.any() else row, constants, fixed)
         elif kind == "Gemm" and first and len(others) == 2:
             if last is not None and all(
                 each.f == 1 for each in node.attribute if each.name == "beta"
             ):
-                _follow(graph, output, last, constants, fixed)
+                _follow(graph, output, last if last.any() else row, constants, fixed)
         elif kind in _STAY_ZEROS and first:
             _follow(graph, output, row, constants, fixed)
         elif kind in _RECURRENT and zeros:
@@ -88,10 +89,13 @@ def _follow(
 
 def _take_out(graph: GraphProto, node: NodeProto, rest: str, row: Array) -> None:
     """Let a sum have one row in place of many, if the others are as many as the `rest` has."""
-    shapes = {each.name: list(each.type.tensor_type.shape.dim) for each in graph.value_info}
+    values = (*graph.value_info, *graph.input, *graph.output)
+    shapes = {each.name: list(each.type.tensor_type.shape.dim) for each in values}
     found, given = shapes.get(node.output[0], []), shapes.get(rest, [])
     more = len(found) - len(given)
-    if not given or found[more:] != given or any(dim.dim_value != 1 for dim in found[:more]):
+    if not given or not all(dim.dim_value or dim.dim_param for dim in given):
+        return  # two unknown sizes may be different ones
+    if found[more:] != given or any(dim.dim_value != 1 for dim in found[:more]):
         return
     row = row.reshape([1] * (len(found) - row.ndim) + list(row.shape))
     name = f"{node.output[0]}_row"
@@ -100,6 +104,7 @@ def _take_out(graph: GraphProto, node: NodeProto, rest: str, row: Array) -> None
 
 
 def _remove_unused(graph: GraphProto) -> None:
+    """Remove what no output needs; onnxscript's function for it changes all bytes of a file."""
     needed = {output.name for output in graph.output}
     for number in reversed(range(len(graph.node))):
         node = graph.node[number]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from typing import TYPE_CHECKING
 
@@ -76,8 +77,10 @@ def _build(
 ) -> nn.Module:
     """Build the network, with other classes or channels than the spec's where they are given."""
     for name, value in (("classes", classes), ("channels", channels)):
-        if value is not None and not isinstance(value, int):
-            raise UsageError(f"{name}={value!r}: expected a whole number")
+        try:
+            operator.index(value or 0)  # NumPy's whole numbers, too
+        except TypeError:
+            raise UsageError(f"{name}={value!r}: expected a whole number") from None
     if classes is not None and (entry.task != "classification" or classes < 2):
         kind = "2 or more" if entry.task == "classification" else f"none: {entry.task}"
         raise UsageError(f"classes={classes}: {entry.name} can have {kind}")
